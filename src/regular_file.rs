@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags, fadvise};
 
 /// Opens a file to read it. Whoever opens a pipe waits for a writer, perhaps for ever; what a device
 /// gives may have no end.
@@ -42,6 +42,13 @@ pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// What was just written still stands in memory; the proof wanted is of the disk. Where the file
+/// system does not take the advice, the bytes are checked all the same.
+pub(crate) fn forget_cached(file: &File) {
+    let _ = fadvise(file, 0, None, Advice::DontNeed);
+    let _ = fadvise(file, 0, None, Advice::Sequential);
 }
 
 #[cfg(test)]

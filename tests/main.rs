@@ -37,6 +37,7 @@ mod disk_full;
 mod documentation;
 mod drill;
 mod drill_preload;
+mod encrypted_backups;
 mod fleet;
 mod hanging;
 mod hostile_dump;

@@ -126,7 +126,7 @@ async fn every_format_can_be_read_back_as_sql() {
         for compression in [Compression::Gzip, Compression::None] {
             let file = directory.path().join(format!("{format:?}{compression:?}"));
             let settings = settings(format, compression);
-            let arguments = DumpCommand::new(&settings, &file)
+            let arguments = DumpCommand::new(&settings, &file, false)
                 .arguments(&programs.version, &conninfo, None, LIMIT)
                 .unwrap();
             let (exit, text) = run(programs.pg_dump(), arguments, &conninfo).await;

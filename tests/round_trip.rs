@@ -4,12 +4,12 @@
 //! A restored database is backed up again, and the two censuses must not differ. That they do
 //! differ after any change is the other half of the proof.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pgbackupd::pipeline::census::Census;
-use pgbackupd::pipeline::read_census;
+use pgbackupd::pipeline::{InputFile, read_census};
 
 use crate::support::cluster::{Cluster, Options, binary, wait_until};
 use crate::support::operator::{Operator, Running};
@@ -42,8 +42,8 @@ fn back_up(operator: &Operator) -> Census {
 }
 
 fn census_of(operator: &Operator) -> Census {
-    let file = File::open(file(operator, ".census.gz")).unwrap();
-    read_census(file).unwrap().0
+    let file = InputFile::new(file(operator, ".census.gz"), None);
+    read_census(&file).unwrap().0
 }
 
 /// The census of a database as it is now.

@@ -17,7 +17,7 @@ use crate::jobs::{
     missing_credential, targets,
 };
 use crate::policy::Series;
-use crate::repository::{Repository, Role, SkippedTable};
+use crate::repository::{Repository, SkippedTable};
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -270,11 +270,10 @@ fn skipped(one: &SkippedTable) -> SkippedResult {
 
 fn backup_result(target: &Target<'_>, made: &BackupReport) -> BackupResult {
     let manifest = &made.manifest;
-    let role = Role::Artifact(manifest.artifact.format, manifest.artifact.compression);
     let path = manifest
         .name
         .parse()
-        .map(|stem| made.repository.path(&stem, role));
+        .map(|stem| made.repository.path(&stem, manifest.artifact_role()));
     let removed = made.pruned.iter().flat_map(|pruned| &pruned.removed);
     BackupResult {
         server: target.server.name.clone(),

@@ -33,6 +33,8 @@ Examples:
       Drill one backup
   pgbackupd drill --definitions --database sales
       Load the newest backup of sales without its rows
+  pgbackupd drill --database sales --identity key.txt
+      Drill a backup that is encrypted on this host too
   pgbackupd drill --from offsite --latest --database sales --identity key.txt
       Fetch the newest copy of sales, and drill it";
 
@@ -131,7 +133,9 @@ pub(super) async fn run(
     } else {
         env.load_to_run(Runs::Programs)?
     };
-    let session = Session::new(env, loaded);
+    let mut session = Session::new(env, loaded);
+    session.context.opener = args.identity.opener(env.interrupt).await?;
+    let session = session;
     let Directories { found, unseen } = session.directories_or_paths(&args.databases, is_path)?;
     let chosen = choose_backups(args, found, &unseen)?;
     let mut turns = Turns::new(&session, unseen, out);

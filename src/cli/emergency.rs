@@ -101,13 +101,16 @@ fn load_or_do_without(args: &Args, source: &Source) -> Result<Loaded, Failure> {
     });
     let is_of_no_use = configured.is_err();
     let wanted = args.database.as_deref();
-    let reason = match configured {
+    let (reason, encryption) = match configured {
         Ok(loaded) if knows(&loaded, wanted) => return Ok(loaded),
-        Ok(_) => format!(
-            "the configuration has no database {:?}",
-            wanted.unwrap_or_default()
+        Ok(loaded) => (
+            format!(
+                "the configuration has no database {:?}",
+                wanted.unwrap_or_default()
+            ),
+            Some((loaded.plan.scope, loaded.plan.recipients)),
         ),
-        Err(error) => format!("the configuration cannot be used: {error}"),
+        Err(error) => (format!("the configuration cannot be used: {error}"), None),
     };
     if args.to.is_none() {
         return Err(Failure::new(
@@ -120,17 +123,25 @@ fn load_or_do_without(args: &Args, source: &Source) -> Result<Loaded, Failure> {
         tracing::warn!("running as root, because the service's user is not known");
     }
     tracing::warn!("going on with libpq's environment alone");
+    if encryption.is_none() {
+        tracing::warn!("without the configuration, the backup is not encrypted");
+    }
     let mut environment = source.environment.clone();
     environment.retain(|name, _| !name.starts_with("PGBACKUPD_"));
     if let Some(database) = wanted {
         environment.insert("PGBACKUPD_DATABASE".to_owned(), database.to_owned());
     }
-    Ok(load(&Source {
+    let mut loaded = load(&Source {
         file: None,
         default_file: PathBuf::from("/nonexistent"),
         environment,
         trusted: source.trusted.clone(),
-    })?)
+    })?;
+    if let Some((scope, recipients)) = encryption {
+        loaded.plan.scope = scope;
+        loaded.plan.recipients = recipients;
+    }
+    Ok(loaded)
 }
 
 fn knows(loaded: &Loaded, wanted: Option<&str>) -> bool {

@@ -17,8 +17,9 @@ use crate::jobs::{
     ChosenCopy, CopySource, FetchRequest, Fetched, WhichCopy, choose_copy, fetch, fetch_head,
     only_place,
 };
+use crate::pipeline::Opener;
 use crate::policy::Series;
-use crate::repository::{Repository, Role, Stem};
+use crate::repository::{Repository, Stem};
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -164,6 +165,11 @@ impl Copies<'_> {
 }
 
 impl ChosenSource {
+    /// What opens the backup that is fetched, where its files are encrypted themselves.
+    pub(super) fn opener(&self) -> Option<Opener> {
+        self.identities.as_ref().map(Identities::opener)
+    }
+
     /// Fetches the copy into a directory.
     ///
     /// # Errors
@@ -223,9 +229,7 @@ fn document(
     (fetched, to): (&Fetched, &Path),
 ) -> FetchedBackup {
     let place = &chosen.place;
-    let artifact = &fetched.manifest.artifact;
-    let dump = Role::Artifact(artifact.format, artifact.compression);
-    let dump = Repository::at(to).path(&fetched.stem, dump);
+    let dump = Repository::at(to).path(&fetched.stem, fetched.manifest.artifact_role());
     FetchedBackup {
         from: copies.from.from.clone().unwrap_or_default(),
         host: place.host.clone(),

@@ -21,6 +21,7 @@ use crate::display::{one_line, shell_word};
 use crate::jobs::{
     CopySource, JobError, OwnHost, WantedPlaces, find_places, signers_there, untrusted,
 };
+use crate::pipeline::Opener;
 use crate::repository::AdoptedSigners;
 
 /// What these options are about.
@@ -64,8 +65,8 @@ pub(super) struct FromArgs {
 /// The option with the secret key.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct IdentityArgs {
-    /// Secret key that opens encrypted copies, a file of age or OpenSSH; - reads it from stdin
-    #[arg(long, value_name = "FILE", requires = "from", help_heading = HEADING)]
+    /// Secret key that opens encrypted copies and backups, a file of age or OpenSSH; - reads it from stdin
+    #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
 }
 
@@ -79,6 +80,15 @@ impl IdentityArgs {
             Some(file) => identities::read(file, interrupt).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The same as what opens encrypted backups.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(super) async fn opener(&self, interrupt: &Interrupt) -> Result<Option<Opener>, Failure> {
+        let identities = self.read(interrupt).await?;
+        Ok(identities.as_ref().map(Identities::opener))
     }
 }
 

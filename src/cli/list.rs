@@ -2,6 +2,7 @@
 
 mod copies;
 
+use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 
 use schemars::JsonSchema;
@@ -13,7 +14,7 @@ use super::from::FromArgs;
 use super::release::{QuarantinedBackup, quarantined};
 use super::session::{Directories, Session};
 use super::table::{Column, Table};
-use super::wrap::item;
+use super::wrap::{item, wrapped};
 use super::{report, select};
 use crate::display::{command, joined_lines, shell_word};
 use crate::jobs::BackupDirectory;
@@ -98,6 +99,8 @@ pub(super) struct ListedBackup {
     pub unrestorable: Option<String>,
     /// Tables whose rows it lacks because they could not be read; with one of them it is partial.
     pub skipped_tables: Vec<String>,
+    /// The fingerprints of the recipients that its files are encrypted to; empty where they are in the clear.
+    pub encrypted_to: Vec<String>,
     /// Whether it is pinned, or may be.
     pub pinned: bool,
     /// Why nobody knows whether it is pinned and what its last check found.
@@ -210,6 +213,7 @@ fn backup(entry: &Entry) -> ListedBackup {
         restored: restored.map(|drilled| drilled.at.to_rfc3339()),
         unrestorable: drilled.and_then(|drilled| drilled.failure.clone()),
         skipped_tables: entry.skipped_tables.clone(),
+        encrypted_to: entry.encrypted_to.clone(),
         pinned: entry.state.is_pinned(),
         state_error: entry
             .state
@@ -257,6 +261,9 @@ fn print(
         }
         table.print(" ", out)?;
     }
+    if let Some(sentence) = encrypted(backups) {
+        wrapped(out, "", &sentence)?;
+    }
     for backup in backups {
         if let Some(unreadable) = &backup.state.unreadable {
             let stem = backup.stem.to_string();
@@ -301,6 +308,22 @@ fn print(
         item(out, "", &text)?;
     }
     Ok(())
+}
+
+/// Which of the backups are encrypted, and to whom; none where none is.
+fn encrypted(backups: &[Entry]) -> Option<String> {
+    let encrypted = backups.iter().filter(|one| !one.encrypted_to.is_empty());
+    let to: BTreeSet<&str> = encrypted
+        .clone()
+        .flat_map(|one| one.encrypted_to.iter().map(String::as_str))
+        .collect();
+    let which = match (encrypted.count(), backups.len()) {
+        (0, _) => return None,
+        (some, all) if some == all => "encrypted".to_owned(),
+        (some, _) => format!("{some} of them encrypted"),
+    };
+    let to: Vec<&str> = to.into_iter().collect();
+    Some(format!("{which} to {}", to.join(", ")))
 }
 
 fn row(backup: &Entry) -> [String; 5] {

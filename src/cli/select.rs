@@ -16,10 +16,7 @@ pub(super) fn stem(text: &str) -> Result<Stem, Failure> {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or(text);
-    let others = [Role::Globals, Role::Census, Role::Manifest, Role::State];
-    let bare = Role::ARTIFACTS
-        .iter()
-        .chain(&others)
+    let bare = Role::all()
         .find_map(|role| name.strip_suffix(role.suffix()))
         .unwrap_or(name);
     bare.parse()

@@ -35,7 +35,7 @@ Examples:
 /// Read backups back in full, and compare them with their manifests.
 ///
 /// Reads and decodes each backup to its end; its digests and its census must be those of the
-/// manifest. By default, verifies the newest backup of each series. The exit code is 65 if a backup
+/// manifest. Of an encrypted backup, only the digests are compared without --identity. By default, verifies the newest backup of each series. The exit code is 65 if a backup
 /// is damaged. It is then marked as damaged and stays in place, unless you give --quarantine, as
 /// the service's job does. With --from, downloads copies as a whole and compares every volume with the signed
 /// manifest; with --identity, what is in them with the backup's own manifest as well. Nothing is written there; what
@@ -141,7 +141,9 @@ pub(super) async fn run(
     } else {
         env.load_to_run(Runs::Programs)?
     };
-    let session = Session::new(env, loaded);
+    let mut session = Session::new(env, loaded);
+    session.context.opener = args.identity.opener(env.interrupt).await?;
+    let session = session;
     let Directories { found, unseen } = session.directories_or_paths(&args.databases, are_paths)?;
     let chosen = choose_selections(args, found, &unseen)?;
     let mut turns = Turns::new(&session, unseen, out);

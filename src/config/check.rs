@@ -42,6 +42,8 @@ pub(super) fn plan(
     destinations::refuse_directories_of_backups(&mut findings, &destinations, &servers);
     let require_copies = destinations::required_copies(&mut findings, fragment, &destinations);
     let recipients = encryption::recipients(&mut findings, fragment, &destinations);
+    let drill = running::drill(&mut findings, &fragment.drill);
+    let scope = encryption::scope(&mut findings, fragment, (&jobs, &drill));
     let trusted_signers = encryption::trusted_signers(&mut findings, fragment);
     let signer = encryption::signer(&mut findings, fragment);
     copy_jobs::check(&mut findings, &mut jobs, fragment);
@@ -63,7 +65,7 @@ pub(super) fn plan(
             require_copies,
         },
         limits: limits(&fragment.limits),
-        drill: running::drill(&fragment.drill),
+        drill,
         daemon,
         logs: running::logs(&fragment.logs),
         metrics: fragment.metrics.file.clone().map(|path| path.0),
@@ -74,6 +76,7 @@ pub(super) fn plan(
         alerts,
         destinations,
         recipients,
+        scope,
         trusted_signers,
         signer,
         reports,

@@ -1,8 +1,11 @@
-//! To whom copies are encrypted, who signs them, and whose signatures on them count.
+//! To whom copies and backups are encrypted, who signs copies, and whose signatures on them count.
 
-use super::findings::{Findings, key};
-use super::fragment::Fragment;
-use super::plan::{Destination, PasswordSource};
+use super::findings::{Findings, key, set};
+use super::fragment::{DatabaseList, Fragment};
+use super::plan::{
+    Destination, DrillSettings, EncryptionScope, Format, Job, JobKind, PasswordSource,
+};
+use super::scalar::Word;
 use crate::allowed_signer::AllowedSigner;
 use crate::recipient::Recipient;
 
@@ -46,12 +49,100 @@ pub(super) fn recipients(
             );
         }
     }
-    if encrypted.count() > 0 && recipients.len() == 1 {
-        findings.warn(
-            "encryption.recipients: only one: when its key is lost, so is every copy".to_owned(),
-        );
+    let lost = match set(fragment.encryption.scope).0 {
+        EncryptionScope::All => Some("every backup and copy"),
+        EncryptionScope::Copies if encrypted.count() > 0 => Some("every copy"),
+        EncryptionScope::Copies => None,
+    };
+    if let Some(lost) = lost.filter(|_| recipients.len() == 1) {
+        findings.warn(format!(
+            "encryption.recipients: only one: when its key is lost, so is {lost}"
+        ));
     }
     recipients
+}
+
+/// What is encrypted. Where backups are, everything has to be there that takes; else nothing is backed up.
+pub(super) fn scope(
+    findings: &mut Findings<'_>,
+    fragment: &Fragment,
+    (jobs, drill): (&[Job], &DrillSettings),
+) -> EncryptionScope {
+    let scope = set(fragment.encryption.scope).0;
+    if scope == EncryptionScope::Copies {
+        return scope;
+    }
+    let at = key(&["encryption", "scope"]);
+    let written = fragment.encryption.recipients.as_deref();
+    if written.is_none_or(<[_]>::is_empty) {
+        findings.refuse(
+            &at,
+            "backups are encrypted, and there is no recipient to encrypt them to".to_owned(),
+            Some(
+                "make a key with `pgbackupd key generate`, and write its public half as [encryption] \
+                 recipients = [\"age1…\"]"
+                    .to_owned(),
+            ),
+        );
+    }
+    let drills = jobs
+        .iter()
+        .find(|job| matches!(job.kind, JobKind::Drill(_)));
+    if let Some(job) = drills.filter(|_| drill.identity.is_none()) {
+        findings.refuse(
+            &at,
+            format!(
+                "the job {} restores backups for a test, and has no identity that opens them",
+                job.name
+            ),
+            Some(format!(
+                "write [jobs.{}] enabled = false, and run `pgbackupd drill --identity FILE` yourself; or name an \
+                 identity with drill.identity_file or drill.credential: whoever holds this host can then read \
+                 the backups",
+                job.name
+            )),
+        );
+    }
+    refuse_directories(findings, fragment);
+    scope
+}
+
+/// Refuses dumps in directory format, which nothing but `pg_dump` writes.
+fn refuse_directories(findings: &mut Findings<'_>, fragment: &Fragment) {
+    let is_directory =
+        |format: Option<Word<Format>>| format.is_some_and(|one| one.0 == Format::Directory);
+    let mut found = Vec::new();
+    let databases = |at: &[&str], list: &Option<DatabaseList>| {
+        let Some(DatabaseList::Named(all)) = list else {
+            return Vec::new();
+        };
+        let all = all.iter().enumerate();
+        all.filter(|(_, one)| is_directory(one.format))
+            .map(|(index, _)| {
+                let mut at = key(at);
+                at.extend(key(&["databases", &index.to_string(), "format"]));
+                at
+            })
+            .collect()
+    };
+    if is_directory(fragment.dump.format) {
+        found.push(key(&["dump", "format"]));
+    }
+    found.extend(databases(&[], &fragment.databases));
+    for (name, server) in &fragment.servers {
+        if is_directory(server.dump.format) {
+            found.push(key(&["servers", name, "dump", "format"]));
+        }
+        found.extend(databases(&["servers", name], &server.databases));
+    }
+    for at in found {
+        findings.refuse(
+            &at,
+            "a dump in directory format cannot be encrypted: pg_dump writes its files itself"
+                .to_owned(),
+            Some("write \"plain\" or \"custom\"; or encryption.scope = \"copies\"".to_owned()),
+        );
+    }
 }
 
 /// The signers that are trusted besides the host's own.

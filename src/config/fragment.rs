@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::plan::{Compression, Format};
+use super::plan::{Compression, EncryptionScope, Format};
 use super::scalar::{
     AbsolutePath, AgeLimit, Count, CredentialName, DatabaseName, Delay, Factor, HostName, Keep,
     LibraryName, ListenAddress, Pattern, Percentage, Share, Size, Sizes, TimeSpan, Word, Zone,
@@ -110,7 +110,7 @@ pub(crate) struct Fragment {
     /// Where alerts go, by a name of your own.
     #[serde(default)]
     pub(super) alerts: BTreeMap<String, AlertFragment>,
-    /// To whom copies are encrypted.
+    /// To whom copies and backups are encrypted.
     #[serde(default)]
     pub(super) encryption: EncryptionFragment,
     /// Places off this machine where copies go, by a name of your own.
@@ -121,12 +121,15 @@ pub(crate) struct Fragment {
     pub(super) reports: BTreeMap<String, ReportFragment>,
 }
 
-/// To whom copies are encrypted, and whose signatures on them count.
+/// To whom copies and backups are encrypted, and whose signatures on copies count.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EncryptionFragment {
-    /// Public keys, as "age1…" or "ssh-ed25519 AAAA…": who has one of their secret halves can read the copies.
+    /// Public keys, as "age1…" or "ssh-ed25519 AAAA…": who has one of their secret halves can read what is
+    /// encrypted.
     pub(super) recipients: Option<Vec<String>>,
+    /// What is encrypted: "copies", or "all", the backups on this host too.
+    pub(super) scope: Option<Word<EncryptionScope>>,
     /// Whose copies count besides this host's own: lines as in OpenSSH's `allowed_signers`. `pgbackupd key show`
     /// prints the line of a host.
     pub(super) trusted_signers: Option<Vec<String>>,
@@ -212,6 +215,11 @@ pub(super) struct DrillFragment {
     pub(super) preload: Option<Vec<LibraryName>>,
     /// Whether the daemon loads the definitions of a backup, without its rows, the night they change.
     pub(super) definitions: Option<bool>,
+    /// A file with the identity that opens encrypted backups for drills, of age or OpenSSH, without a passphrase.
+    /// Whoever holds this host can then read the backups.
+    pub(super) identity_file: Option<AbsolutePath>,
+    /// The same as a credential that systemd hands to the service, by its name.
+    pub(super) credential: Option<CredentialName>,
 }
 
 /// How the daemon runs.

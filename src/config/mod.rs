@@ -48,10 +48,10 @@ pub use plan::{
     AlertChannel, AnomalySettings, AzureCredentials, AzureSettings, BodyPart, ChannelWay,
     Compression, Connection, CopyRetention, CopyVerification, DaemonSettings, Database, Databases,
     Destination, DestinationAddress, DestinationSettings, DrillChoice, DrillSettings, DumpSettings,
-    EmailChannel, Format, GoogleCredentials, GoogleSettings, HeaderValue, Job, JobKind, Limits,
-    Logs, PasswordSource, Patterns, Payload, PingAbout, PingChannel, PingService, Placeholder,
-    Plan, ReportPlan, RestoreSettings, Retention, S3Credentials, S3Settings, Selection, Server,
-    ServerSideEncryption, SftpSettings, SmtpTls, Verification, WebhookChannel,
+    EmailChannel, EncryptionScope, Format, GoogleCredentials, GoogleSettings, HeaderValue, Job,
+    JobKind, Limits, Logs, PasswordSource, Patterns, Payload, PingAbout, PingChannel, PingService,
+    Placeholder, Plan, ReportPlan, RestoreSettings, Retention, S3Credentials, S3Settings,
+    Selection, Server, ServerSideEncryption, SftpSettings, SmtpTls, Verification, WebhookChannel,
 };
 pub use problem::{ConfigError, Mark, Problem, ProblemLocation};
 pub(crate) use scalar::{is_connection_string, name_fault};

@@ -69,8 +69,10 @@ pub struct Plan {
     pub alerts: Vec<AlertChannel>,
     /// Where copies go, in the order of the destinations' names.
     pub destinations: Vec<Destination>,
-    /// To whom copies are encrypted.
+    /// To whom copies are encrypted, and backups too if the scope says so.
     pub recipients: Vec<Recipient>,
+    /// What is encrypted.
+    pub scope: EncryptionScope,
     /// Whose copies count besides this host's own.
     pub trusted_signers: Vec<AllowedSigner>,
     /// Where the key comes from that signs this host's copies, when not from the state directory.
@@ -88,6 +90,11 @@ impl Plan {
     /// several servers.
     pub fn label(&self, server: &str, database: &str) -> String {
         label(self.servers.len() > 1, server, database)
+    }
+
+    /// Whether the backups on this host are encrypted.
+    pub fn encrypts_backups(&self) -> bool {
+        self.scope == EncryptionScope::All
     }
 
     /// Whether a destination gets copies right after each backup: it has no job of its own.
@@ -442,8 +449,18 @@ impl Retention {
     }
 }
 
+/// What is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EncryptionScope {
+    /// Copies at destinations.
+    Copies,
+    /// The backups on this host too.
+    All,
+}
+
 /// Where and how test restores are made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DrillSettings {
     /// The directory in which temporary clusters get theirs. Its file system needs room for the
     /// largest database.
@@ -457,6 +474,8 @@ pub struct DrillSettings {
     pub preload: Vec<String>,
     /// Whether the daemon loads the definitions of a backup, without its rows, when they have changed.
     pub definitions: bool,
+    /// Where the identity comes from that opens encrypted backups for test restores, if there is one.
+    pub identity: Option<PasswordSource>,
 }
 
 /// How the daemon runs.

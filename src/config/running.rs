@@ -12,7 +12,9 @@ use super::fragment::{
     AnomalyFragment, BlackoutList, DaemonFragment, DrillFragment, Fragment, JobFragment,
     LogsFragment, ObjectivesFragment, RestoreFragment, RetryFragment,
 };
-use super::plan::{AnomalySettings, DaemonSettings, DrillSettings, Job, Logs, RestoreSettings};
+use super::plan::{
+    AnomalySettings, DaemonSettings, DrillSettings, Job, Logs, PasswordSource, RestoreSettings,
+};
 use super::scalar::Window;
 use super::servers::patterns;
 use crate::display::span;
@@ -85,8 +87,22 @@ pub(super) fn retry(findings: &mut Findings<'_>, written: &RetryFragment) -> Ret
 }
 
 /// Where and how test restores are made.
-pub(super) fn drill(written: &DrillFragment) -> DrillSettings {
+pub(super) fn drill(findings: &mut Findings<'_>, written: &DrillFragment) -> DrillSettings {
+    let (file, credential) = (&written.identity_file, &written.credential);
+    if file.is_some() && credential.is_some() {
+        findings.refuse_key(
+            &key(&["drill", "credential"]),
+            "both identity_file and credential are set".to_owned(),
+            Some("leave one of them".to_owned()),
+        );
+    }
+    let file = file
+        .as_ref()
+        .map(|path| PasswordSource::File(path.0.clone()));
+    let credential = credential.as_ref();
+    let credential = credential.map(|name| PasswordSource::Credential(name.0.clone()));
     DrillSettings {
+        identity: file.or(credential),
         directory: set(written.directory.clone()).0,
         jobs: small(set(written.jobs)),
         require_confinement: set(written.require_confinement),

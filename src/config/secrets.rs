@@ -53,6 +53,12 @@ pub(super) fn examine(layer: &Layer, fragment: &Fragment) -> Findings {
         &fragment.connection,
         &mut findings,
     );
+    if let Some(path) = &fragment.drill.identity_file
+        && !credential::is_elsewhere(&path.0)
+    {
+        let key = findings::key(&["drill", "identity_file"]);
+        file(layer, &key, (&path.0, FileMode::of), &mut findings);
+    }
     for (name, server) in &fragment.servers {
         let key = ["servers".to_owned(), name.clone(), "connection".to_owned()];
         connection(layer, &key, &server.connection, &mut findings);

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod destinations;
+mod encryption;
 mod examples;
 mod jobs;
 mod refusals;

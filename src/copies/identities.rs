@@ -3,11 +3,13 @@
 
 use std::fmt;
 use std::io::Read as _;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 
 use super::encryption::{OpenError, RunSecret, unsealed};
+use crate::pipeline::{Opener, SharedIdentity};
 use crate::recipient::Recipient;
 
 /// The longest file of identities that is read, in bytes.
@@ -21,7 +23,7 @@ pub type AskPassphrase<'a> = &'a mut dyn FnMut(&str) -> Option<SecretString>;
 
 /// Secret keys of one file.
 pub struct Identities {
-    all: Vec<(Recipient, Box<dyn age::Identity>)>,
+    all: Vec<(Recipient, SharedIdentity)>,
 }
 
 /// Why a text holds no identities. Nothing of the text is shown.
@@ -113,7 +115,7 @@ impl Identities {
     }
 
     fn of_lines(text: &[u8]) -> Result<Self, IdentityError> {
-        let mut all: Vec<(Recipient, Box<dyn age::Identity>)> = Vec::new();
+        let mut all: Vec<(Recipient, SharedIdentity)> = Vec::new();
         for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
             let line = std::str::from_utf8(line).map_err(|_| IdentityError::Line(number))?;
             let line = line.trim();
@@ -125,7 +127,7 @@ impl Identities {
             };
             let recipient = Recipient::parse(&identity.to_public().to_string())
                 .map_err(|_| IdentityError::Line(number))?;
-            all.push((recipient, Box::new(identity)));
+            all.push((recipient, Arc::new(identity)));
         }
         if all.is_empty() {
             return Err(IdentityError::Empty);
@@ -153,8 +155,17 @@ impl Identities {
             Identity::Unsupported(_) => return Err(wrong_kind()),
         };
         Ok(Self {
-            all: vec![(recipient, Box::new(Identity::from(key)))],
+            all: vec![(recipient, Arc::new(Identity::from(key)))],
         })
+    }
+
+    /// What opens the files of encrypted backups with them.
+    pub fn opener(&self) -> Opener {
+        let all = self.all.iter().map(|(recipient, identity)| {
+            let fingerprint = recipient.fingerprint().to_owned();
+            (Arc::clone(identity), fingerprint)
+        });
+        Opener::new(all)
     }
 
     /// The public halves.
@@ -179,7 +190,10 @@ impl Identities {
     /// # Errors
     /// When none of the identities opens it, or it is damaged.
     pub fn open_run_key(&self, sealed: &str, wanted: &[String]) -> Result<RunSecret, RunKeyError> {
-        let identities = self.all.iter().map(|(_, identity)| &**identity);
+        let identities = self
+            .all
+            .iter()
+            .map(|(_, identity)| &**identity as &dyn age::Identity);
         RunSecret::unseal(sealed, identities).map_err(|error| match error {
             OpenError::OtherKey => RunKeyError::OtherKey {
                 wanted: wanted.join(" or "),
@@ -200,7 +214,10 @@ impl Identities {
     /// # Errors
     /// When none of the identities opens it, or it is damaged.
     pub(super) fn open_text(&self, sealed: &str, longest: u64) -> Result<Vec<u8>, OpenError> {
-        let identities = self.all.iter().map(|(_, identity)| &**identity);
+        let identities = self
+            .all
+            .iter()
+            .map(|(_, identity)| &**identity as &dyn age::Identity);
         // Armour makes a third more of it, and each recipient has some lines.
         let longest_sealed = usize::try_from(longest * 2).unwrap_or(usize::MAX);
         let text = unsealed(sealed, identities, (longest_sealed, longest))?;

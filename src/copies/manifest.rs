@@ -6,6 +6,8 @@
 //! is in the backup's own manifest, which is one of the sealed files. Sizes are no secret: the lengths of the
 //! volumes show them anyway.
 
+use std::path::Path;
+
 use chrono::{DateTime, FixedOffset, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -204,6 +206,19 @@ pub(super) fn read_document<T: serde::de::DeserializeOwned>(
 }
 
 impl CopyManifest {
+    /// Whether the files of the backup were encrypted before they were copied.
+    pub fn is_of_encrypted_files(&self) -> bool {
+        let dumps = self
+            .files
+            .iter()
+            .filter(|file| file.role == FileRole::Artifact);
+        dumps.map(|file| &file.name).any(|name| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|ending| ending == "age")
+        })
+    }
+
     /// The manifest as the bytes of its object: these are what is signed.
     ///
     /// # Errors

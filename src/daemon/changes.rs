@@ -49,8 +49,17 @@ pub(super) fn changes(
         ("destinations", old.destinations != new.destinations),
         (
             "encryption",
-            (&old.recipients, &old.trusted_signers, &old.signer)
-                != (&new.recipients, &new.trusted_signers, &new.signer),
+            (
+                &old.recipients,
+                old.scope,
+                &old.trusted_signers,
+                &old.signer,
+            ) != (
+                &new.recipients,
+                new.scope,
+                &new.trusted_signers,
+                &new.signer,
+            ),
         ),
         ("web", old.web != new.web),
         ("reports", old.reports != new.reports),

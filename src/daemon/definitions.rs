@@ -2,8 +2,8 @@
 
 use crate::config::Plan;
 use crate::jobs::{
-    BackupDirectory, BackupReport, DefinitionsReport, JobError, Run, are_definitions_due,
-    try_definitions,
+    BackupDirectory, BackupReport, DefinitionsReport, JobContext, JobError, Run,
+    are_definitions_due, try_definitions,
 };
 use crate::repository::Stem;
 use crate::threads;
@@ -11,7 +11,7 @@ use crate::threads;
 /// The backup whose definitions are to be tried, if they are. That it cannot be known is no reason for the
 /// backup to fail.
 pub(super) async fn untried(
-    plan: &Plan,
+    (plan, context): (&Plan, &JobContext),
     server: &str,
     report: &BackupReport,
 ) -> Option<(BackupDirectory, Stem)> {
@@ -26,7 +26,11 @@ pub(super) async fn untried(
         label: plan.label(server, &manifest.database),
         repository: report.repository.clone(),
     };
-    match is_due(&backup_directory, &stem).await {
+    // Without an identity, nobody can.
+    if manifest.is_encrypted() && plan.drill.identity.is_none() {
+        return None;
+    }
+    match is_due(context, &backup_directory, &stem).await {
         Ok(is_due) => is_due.then_some((backup_directory, stem)),
         Err(error) => {
             tracing::warn!("whether definitions have changed is not known: {error}");
@@ -44,15 +48,22 @@ pub(super) async fn trial(
     backup_directory: &BackupDirectory,
     stem: &Stem,
 ) -> Result<Option<Box<DefinitionsReport>>, JobError> {
-    if !is_due(backup_directory, stem).await? {
+    if !is_due(run.context, backup_directory, stem).await? {
         return Ok(None);
     }
     let report = try_definitions(run, backup_directory, stem).await?;
     Ok(Some(Box::new(report)))
 }
 
-async fn is_due(backup_directory: &BackupDirectory, stem: &Stem) -> Result<bool, JobError> {
+async fn is_due(
+    context: &JobContext,
+    backup_directory: &BackupDirectory,
+    stem: &Stem,
+) -> Result<bool, JobError> {
     let (repository, stem) = (backup_directory.repository.clone(), stem.clone());
-    let looking = threads::start("look", move || are_definitions_due(&repository, &stem))?;
+    let context = context.clone();
+    let looking = threads::start("look", move || {
+        are_definitions_due(&context, &repository, &stem)
+    })?;
     looking.await?
 }

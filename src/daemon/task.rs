@@ -374,7 +374,8 @@ impl Task {
         };
         let report = back_up(run, request).await?;
         let missed = self.missed_drill(database).await;
-        let untried = untried(&self.plan, &server.name, &report).await;
+        let known = (&*self.plan, run.context);
+        let untried = untried(known, &server.name, &report).await;
         let untried = untried.map(|(place, stem)| Action::TryDefinitions(place, stem));
         let copies = self.copies(&server.name, &report);
         Ok(Outcome::BackedUp(Box::new(BackedUp {

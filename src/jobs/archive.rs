@@ -13,10 +13,11 @@ use super::error::JobError;
 use super::proof::major_of;
 use crate::config::Connection;
 use crate::pipeline::{
-    ArchiveFiles, ArchiveList, ArchiveReceipt, ArchiveText, Phase, Progress, StreamError,
+    ArchiveFiles, ArchiveList, ArchiveReceipt, ArchiveText, Digest, Phase, Progress, StreamError,
+    write_archive,
 };
 use crate::postgres::{Conninfo, Programs, archive_list_arguments};
-use crate::repository::{Checked, Manifest, Role};
+use crate::repository::{Checked, Manifest, RepositoryError, Role};
 
 /// How often the size of a growing archive is looked at.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -41,27 +42,24 @@ impl DumpFile<'_> {
         restorer: &Dumper<'_>,
     ) -> Result<(Checked, Duration, Duration), JobError> {
         let (staging, role, progress) = (self.staging, self.role, &self.run.progress);
-        let path = staging.path(role);
-        staging.create_archive(role)?;
         let began = Instant::now();
-        tokio::select! {
-            done = dumper.run() => done?,
-            () = watch_size(path.clone(), progress) => {}
-        }
+        let written = self.write_archive(dumper).await?;
         let synced = staging.sync(role)?;
         let dump_time = began.elapsed();
 
         progress.enter(Phase::Checking);
-        let Role::Artifact(format, _) = role else {
+        let Role::Artifact(format, ..) = role else {
             return Err(JobError::Internal("an archive is an artifact".to_owned()));
         };
-        let read = read_archive(restorer, &ArchiveFile::of_backup(path, format)).await;
-        let receipt = read.map_err(|error| match error {
-            JobError::Failed { message, .. } => JobError::failed(format!(
-                "what pg_dump has just written cannot be read back: {message}"
-            )),
-            error => error,
-        })?;
+        let archive = ArchiveFile::of_backup(self.as_written(), format);
+        let receipt = read_archive(restorer, &archive)
+            .await
+            .map_err(|error| match error {
+                JobError::Failed { message, .. } => JobError::failed(format!(
+                    "what pg_dump has just written cannot be read back: {message}"
+                )),
+                error => error,
+            })?;
         // A reading of the directory that ended early would have left files on no disk.
         if synced.is_some_and(|synced| synced < receipt.files()) {
             return Err(JobError::failed(
@@ -70,11 +68,40 @@ impl DumpFile<'_> {
             ));
         }
         let checked = staging.accept(role, receipt)?;
+        let found = &checked.stream_summary().digest;
+        if let Some(written) = written.filter(|written| written != found) {
+            let (path, what) = (
+                staging.path(role),
+                format!("{written} written, {found} read"),
+            );
+            return Err(RepositoryError::ReadBack { path, what }.into());
+        }
         Ok((
             checked,
             dump_time,
             began.elapsed().saturating_sub(dump_time),
         ))
+    }
+
+    /// Lets `pg_dump` write an archive; one that is encrypted passes through our hands, and has its digest taken.
+    async fn write_archive(&self, dumper: &Dumper<'_>) -> Result<Option<Digest>, JobError> {
+        let (staging, role, progress) = (self.staging, self.role, &self.run.progress);
+        let path = staging.path(role);
+        let Some(sealer) = self.sealer.cloned() else {
+            staging.create_archive(role)?;
+            tokio::select! {
+                done = dumper.run() => done?,
+                () = watch_size(path, progress) => {}
+            }
+            return Ok(None);
+        };
+        let (file, counted) = (staging.create(role)?, Arc::clone(progress));
+        let doing = format!("cannot write {}", path.display());
+        let written = dumper.stream(&doing, move |source| {
+            write_archive(source, file, &sealer, &counted)
+        });
+        let digest = written.await.map_err(|error| self.not_written(error))?;
+        Ok(Some(digest))
     }
 }
 
@@ -93,14 +120,15 @@ pub(super) async fn read_archive(
     restorer: &Dumper<'_>,
     archive: &ArchiveFile,
 ) -> Result<ArchiveReceipt, JobError> {
-    let ArchiveFile { path, format, .. } = archive.clone();
+    let (path, format) = (archive.path().to_owned(), archive.format);
     let run = restorer.run;
     let doing = format!("cannot read back {}", path.display());
     if archive.is_packed() {
         // pg_restore does not see what is wrong behind its end.
-        let (path, packed, counted) = (path.clone(), archive.packed, Arc::clone(&run.progress));
+        let (file, packed) = (archive.file.clone(), archive.packed);
+        let counted = Arc::clone(&run.progress);
         blocking(run, &doing, move || {
-            unpack(&path, packed, |block| {
+            unpack(&file, packed, |block| {
                 counted.found(block.len()).map_err(std::io::Error::other)
             })
             .map_err(StreamError::Read)
@@ -146,14 +174,14 @@ pub(super) async fn read_archive(
 
 /// What an archive's own list names.
 async fn list(restorer: &Dumper<'_>, archive: &ArchiveFile) -> Result<ArchiveList, JobError> {
-    let (arguments, stdin) = archive.input(archive_list_arguments(&archive.path))?;
+    let (arguments, stdin) = archive.input(archive_list_arguments(archive.path()))?;
     let lister = Dumper {
         program: restorer.program.clone(),
         arguments,
         confinement: restorer.confinement.clone(),
         ..*restorer
     };
-    let doing = format!("cannot list {}", archive.path.display());
+    let doing = format!("cannot list {}", archive.path().display());
     lister.stream_from(stdin, &doing, ArchiveList::read).await
 }
 

@@ -296,6 +296,7 @@ mod tests {
             rows: 1,
             tables: 1,
             skipped_tables: Vec::new(),
+            encrypted_to: Vec::new(),
             system_identifier: None,
             state,
         }

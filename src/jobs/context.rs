@@ -7,7 +7,10 @@ use std::time::Duration;
 use chrono::{DateTime, FixedOffset, Utc};
 use chrono_tz::Tz;
 
+use super::JobError;
 use crate::config::{AnomalySettings, DrillSettings, Limits, PasswordSource, Plan, Retention};
+use crate::pipeline::{Opener, Sealer};
+use crate::recipient::Recipient;
 use crate::repository::{Holder, Requester};
 
 /// The settings that jobs share, the process's environment, and who asks.
@@ -21,6 +24,10 @@ pub struct JobContext {
     pub retention: Retention,
     /// Where and how test restores are made.
     pub drill: DrillSettings,
+    /// To whom backups on this host are encrypted; none where they stay in the clear.
+    pub recipients: Option<Vec<Recipient>>,
+    /// What opens encrypted backups, where an identity was given.
+    pub opener: Option<Opener>,
     /// What counts as odd in a backup.
     pub anomaly: AnomalySettings,
     /// How long a restore may take (P18).
@@ -58,6 +65,8 @@ impl JobContext {
             limits: plan.limits.clone(),
             retention: plan.retention.clone(),
             drill: plan.drill.clone(),
+            recipients: plan.encrypts_backups().then(|| plan.recipients.clone()),
+            opener: None,
             anomaly: plan.anomaly.clone(),
             recovery_time: plan.objectives.recovery_time,
             name: plan.name.clone(),
@@ -68,6 +77,19 @@ impl JobContext {
             requester: Requester::of_this_process(),
             tick: None,
         }
+    }
+
+    /// What encrypts the files of one backup; none where they stay in the clear.
+    ///
+    /// # Errors
+    /// When there is nobody to encrypt them to: then nothing is written.
+    pub(super) fn sealer(&self) -> Result<Option<Sealer>, JobError> {
+        let Some(recipients) = &self.recipients else {
+            return Ok(None);
+        };
+        Sealer::new(recipients).map(Some).ok_or_else(|| {
+            JobError::failed("backups are to be encrypted, and there is no recipient")
+        })
     }
 
     /// Now, on the wall clock of the schedule's zone.

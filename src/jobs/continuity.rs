@@ -16,7 +16,7 @@ use super::run::Run;
 use super::target::BackupDirectory;
 use crate::display::{count, counted, one_line};
 use crate::policy::{
-    Accepted, Concern, ConcernKind, Earlier, Loss, RowCheck, Seen, compare, describe_loss,
+    Accepted, Concern, ConcernKind, Earlier, Loss, RowCheck, Seen, Tables, compare, describe_loss,
     describe_lost_manifest, describe_lost_state, describe_odd_size, vanished,
 };
 use crate::repository::{
@@ -201,15 +201,15 @@ impl FoundLost {
     }
 }
 
-/// Compares the backup that a run has just made with those before it, and remembers it as the newest
-/// of its directory.
+/// Compares the backup that a run has just made, with the rows of its tables, with those before it, and remembers
+/// it as the newest of its directory.
 ///
 /// # Errors
 /// When the directory cannot be read.
 pub(super) fn after_a_backup(
     context: &JobContext,
     repository: &Repository,
-    manifest: &Manifest,
+    (manifest, new_rows): (&Manifest, Tables),
 ) -> Result<FoundLost, JobError> {
     let database = manifest.database.as_str();
     let catalogue = repository.catalogue()?;
@@ -223,21 +223,20 @@ pub(super) fn after_a_backup(
     let mut grown = Vec::new();
     let by_the_backup = match new.first() {
         Some(new) => {
-            let known = KnownRows::read(context, repository, &catalogue, (previous, new));
+            let backups = (&catalogue, previous, *new);
+            let known = KnownRows::read(context, repository, backups, new_rows);
             let ignores = |table: &str| context.anomaly.ignores(database, table);
-            let rows = known.as_ref().map(|known| known.check(context, &ignores));
+            let rows = known.check(context, &ignores);
             let since = previous.map(|previous| previous.started);
             let earlier = Earlier {
                 open: &open(repository),
                 previous,
                 restored: since.is_some_and(|since| restored_since(repository, database, since)),
-                rows: rows.as_ref(),
+                rows: Some(&rows),
             };
             let lost = compare(earlier, new);
-            grown = rows.as_ref().map_or_else(Vec::new, describe_growth);
-            if let Some(known) = known {
-                known.remember(context, repository, new);
-            }
+            grown = describe_growth(&rows);
+            known.remember(context, repository, new);
             lost
         }
         None => Vec::new(),

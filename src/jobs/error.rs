@@ -132,6 +132,9 @@ pub enum JobError {
     /// A backup that was named is not there.
     #[error("{0}")]
     NoSuchBackup(String),
+    /// A backup is encrypted, and no identity was given that opens it.
+    #[error("{0}")]
+    Encrypted(String),
     /// A database that was named is not configured.
     #[error("{0}")]
     NoSuchDatabase(String),
@@ -267,9 +270,10 @@ impl JobError {
             | Self::Failed { .. }
             | Self::Stop(Stop::TimedOut { .. }) => JobErrorKind::Unavailable,
             Self::Stop(Stop::Interrupted) => JobErrorKind::Interrupted,
-            Self::NoSuchBackup(_) | Self::NoSuchDatabase(_) | Self::NoSuchTable(_) => {
-                JobErrorKind::Usage
-            }
+            Self::NoSuchBackup(_)
+            | Self::Encrypted(_)
+            | Self::NoSuchDatabase(_)
+            | Self::NoSuchTable(_) => JobErrorKind::Usage,
             Self::Internal(_) => JobErrorKind::Internal,
         }
     }

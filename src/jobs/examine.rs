@@ -16,6 +16,7 @@ use super::archive;
 use super::archive_file::ArchiveFile;
 use super::dump::{Dumper, Overheard, blocking, read_back};
 use super::error::{JobError, census_damage};
+use super::readable::ReadableBackup;
 use super::run::Run;
 use crate::config::Format;
 use crate::pipeline::census::StoredCensusError;
@@ -39,27 +40,52 @@ pub(super) enum Examined {
 /// When that is not possible, or its outcome says nothing about the backup.
 pub(super) async fn examine(
     run: &Run<'_>,
-    repository: &Repository,
-    stem: &Stem,
-    manifest: &Manifest,
+    backup: &ReadableBackup<'_>,
 ) -> Result<Examined, JobError> {
-    let reading = Reading {
-        run,
+    let reading = Reading { run, backup };
+    match reading.first().await? {
+        Ok(stream_summary) => Ok(Examined::Whole(stream_summary)),
+        Err(suspicion) => reading.confirm(suspicion).await.map(Examined::Damaged),
+    }
+}
+
+/// What is wrong with a backup, as far as that can be told without loading it. An encrypted one that no identity
+/// was given for is read as it lies on the disk: the bytes that its digests are of were decrypted, decoded and
+/// compared when it was made.
+///
+/// # Errors
+/// As [`examine`].
+pub(super) async fn damage(
+    run: &Run<'_>,
+    repository: &Repository,
+    (stem, mut manifest): (&Stem, Manifest),
+) -> Result<Option<String>, JobError> {
+    let is_closed = manifest.is_encrypted() && run.context.opener.is_none();
+    let opener = if is_closed {
+        None
+    } else {
+        run.context.open(&mut manifest)?
+    };
+    let backup = ReadableBackup {
         repository,
         stem,
-        manifest,
+        manifest: &manifest,
+        opener: opener.as_ref(),
     };
-    let suspicion = match reading.first().await? {
-        Ok(stream_summary) => return Ok(Examined::Whole(stream_summary)),
-        Err(suspicion) => suspicion,
-    };
-    if reading.again().await? {
-        return Err(JobError::failed(format!(
-            "{suspicion}; but its files are those that were written, as a second reading shows: \
-             the disk, the memory or a program of this machine is failing"
-        )));
+    if !is_closed {
+        return Ok(match examine(run, &backup).await? {
+            Examined::Whole(_) => None,
+            Examined::Damaged(damage) => Some(damage),
+        });
     }
-    Ok(Examined::Damaged(suspicion))
+    let reading = Reading {
+        run,
+        backup: &backup,
+    };
+    match reading.compare_files().await? {
+        Ok(()) => Ok(None),
+        Err(suspicion) => reading.confirm(suspicion).await.map(Some),
+    }
 }
 
 /// Whether the dump of a backup is not the file that was written.
@@ -68,27 +94,17 @@ pub(super) async fn examine(
 /// When it cannot be read.
 pub(super) async fn is_dump_changed(
     run: &Run<'_>,
-    repository: &Repository,
-    stem: &Stem,
-    manifest: &Manifest,
+    backup: &ReadableBackup<'_>,
 ) -> Result<bool, JobError> {
-    let artifact = &manifest.artifact;
-    let reading = Reading {
-        run,
-        repository,
-        stem,
-        manifest,
-    };
-    let role = Role::Artifact(artifact.format, artifact.compression);
-    Ok(reading.digest(role).await? != artifact.digest)
+    let reading = Reading { run, backup };
+    let role = backup.manifest.artifact_role();
+    Ok(reading.digest(role).await? != backup.manifest.artifact.digest)
 }
 
 /// A backup that is being read.
 struct Reading<'a> {
     run: &'a Run<'a>,
-    repository: &'a Repository,
-    stem: &'a Stem,
-    manifest: &'a Manifest,
+    backup: &'a ReadableBackup<'a>,
 }
 
 /// What looks wrong with a backup, in words.
@@ -97,25 +113,20 @@ type Suspicion = String;
 impl Reading<'_> {
     /// Reads and decodes all of it.
     async fn first(&self) -> Result<Result<Box<StreamSummary>, Suspicion>, JobError> {
-        if let Some(globals) = &self.manifest.globals {
-            let path = self.repository.path(self.stem, Role::Globals);
-            let name = path.file_name().unwrap_or_default().display().to_string();
-            match self.digest(Role::Globals).await.map_err(suspicious) {
-                Ok(found) if found == globals.digest => {}
-                Ok(_) => return Ok(Err(format!("{name} has been changed"))),
-                Err(Ok(what)) => return Ok(Err(format!("{name}: {what}"))),
-                Err(Err(error)) => return Err(error),
-            }
-        }
-        let path = self.repository.path(self.stem, Role::Census);
-        let expected = match crate::regular_file::open(&path)
-            .map_err(Into::into)
-            .and_then(read_census)
+        let manifest = self.backup.manifest;
+        if let Some(globals) = &manifest.globals
+            && let Err(what) = self
+                .compare(manifest.globals_role(), &globals.digest)
+                .await?
         {
-            Ok((census, digest)) if digest == self.manifest.census.digest => census,
+            return Ok(Err(what));
+        }
+        let census = self.backup.census();
+        let expected = match read_census(&census) {
+            Ok((census, digest)) if digest == manifest.census.digest => census,
             Ok(_) => return Ok(Err("its census has been changed".to_owned())),
             Err(StoredCensusError::Read(error)) if is_of_the_system(&error) => {
-                return Err(unreadable(&path, error));
+                return Err(unreadable(census.path(), error));
             }
             Err(error) => return Ok(Err(census_damage(&error))),
         };
@@ -124,7 +135,7 @@ impl Reading<'_> {
             Err(Ok(what)) => return Ok(Err(format!("its dump: {what}"))),
             Err(Err(error)) => return Err(error),
         };
-        let artifact = &self.manifest.artifact.digest;
+        let artifact = &manifest.artifact.digest;
         if found.digest != *artifact {
             return Ok(Err(format!(
                 "its dump has been changed: {artifact} expected, {} found",
@@ -141,35 +152,49 @@ impl Reading<'_> {
         )
     }
 
-    /// Reads all of it once more, and says whether every file is what was written.
-    async fn again(&self) -> Result<bool, JobError> {
-        let artifact = &self.manifest.artifact;
-        let globals = self.manifest.globals.iter();
-        let files = globals
-            .map(|globals| (Role::Globals, &globals.digest))
-            .chain([
-                (Role::Census, &self.manifest.census.digest),
-                (
-                    Role::Artifact(artifact.format, artifact.compression),
-                    &artifact.digest,
-                ),
-            ]);
-        for (role, expected) in files {
-            match self.digest(role).await.map_err(suspicious) {
-                Ok(found) if found == *expected => {}
-                Ok(_) | Err(Ok(_)) => return Ok(false),
-                Err(Err(error)) => return Err(error),
+    /// Reads every file as it lies on the disk.
+    async fn compare_files(&self) -> Result<Result<(), Suspicion>, JobError> {
+        for (role, expected) in self.backup.manifest.files() {
+            if let Err(what) = self.compare(role, &expected).await? {
+                return Ok(Err(what));
             }
         }
-        Ok(true)
+        Ok(Ok(()))
+    }
+
+    /// Reads a file as it lies on the disk, and says what is wrong with it.
+    async fn compare(
+        &self,
+        role: Role,
+        expected: &Digest,
+    ) -> Result<Result<(), Suspicion>, JobError> {
+        let path = self.backup.repository.path(self.backup.stem, role);
+        let name = path.file_name().unwrap_or_default().display().to_string();
+        match self.digest(role).await.map_err(suspicious) {
+            Ok(found) if found == *expected => Ok(Ok(())),
+            Ok(_) => Ok(Err(format!("{name} has been changed"))),
+            Err(Ok(what)) => Ok(Err(format!("{name}: {what}"))),
+            Err(Err(error)) => Err(error),
+        }
+    }
+
+    /// Reads all of it once more, and gives back what looks wrong if it is.
+    async fn confirm(&self, suspicion: Suspicion) -> Result<Suspicion, JobError> {
+        if self.compare_files().await?.is_err() {
+            return Ok(suspicion);
+        }
+        Err(JobError::failed(format!(
+            "{suspicion}; but its files are those that were written, as a second reading shows: \
+             the disk, the memory or a program of this machine is failing"
+        )))
     }
 
     async fn digest(&self, role: Role) -> Result<Digest, JobError> {
-        let path = self.repository.path(self.stem, role);
+        let path = self.backup.repository.path(self.backup.stem, role);
         let doing = format!("cannot read {}", path.display());
         let counted = Arc::clone(&self.run.progress);
         blocking(self.run, &doing, move || {
-            if matches!(role, Role::Artifact(Format::Directory, _)) {
+            if matches!(role, Role::Artifact(Format::Directory, ..)) {
                 return digest_directory(&path, &counted);
             }
             digest_file(
@@ -182,29 +207,25 @@ impl Reading<'_> {
 
     /// Decodes the whole dump; an archive by a `pg_restore` that fits it.
     async fn artifact(&self) -> Result<StreamSummary, JobError> {
-        let artifact = &self.manifest.artifact;
-        let role = Role::Artifact(artifact.format, artifact.compression);
-        let path = self.repository.path(self.stem, role);
+        let artifact = &self.backup.manifest.artifact;
+        let file = self.backup.artifact();
         if artifact.format == Format::Plain {
-            return read_back(self.run, path, artifact.compression).await;
+            return read_back(self.run, file, artifact.compression).await;
         }
-        let programs = archive::programs_to_read(self.run.context, self.manifest).await?;
+        let programs = archive::programs_to_read(self.run.context, self.backup.manifest).await?;
         let restorer = Dumper {
             run: self.run,
             program: programs.pg_restore(),
-            arguments: archive_as_sql_arguments(&path),
+            arguments: archive_as_sql_arguments(file.path()),
             application: "pgbackupd",
             conninfo: &archive::without_a_server(self.run.context)?,
             // What pg_restore remarks on an old archive was reported when that was made.
             overheard: &Overheard::default(),
             confinement: Confinement::default(),
         };
-        archive::read_archive(
-            &restorer,
-            &ArchiveFile::of_backup(path.clone(), artifact.format),
-        )
-        .await
-        .map(ArchiveReceipt::into_summary)
+        archive::read_archive(&restorer, &ArchiveFile::of_backup(file, artifact.format))
+            .await
+            .map(ArchiveReceipt::into_summary)
     }
 }
 

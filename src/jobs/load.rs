@@ -26,7 +26,7 @@ use super::error::JobError;
 use super::run::Run;
 use crate::config::Format;
 use crate::pipeline::{
-    Amount, Segment, StreamError, are_all_known, is_known, release_event_triggers,
+    Amount, InputFile, Segment, StreamError, are_all_known, is_known, release_event_triggers,
 };
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Client, Confinement, Conninfo, Exit,
@@ -196,14 +196,14 @@ impl Loader<'_> {
     /// When `pg_restore` cannot be run, or the limit is reached.
     pub(super) async fn load_archive(
         &self,
-        archive: &Path,
+        archive: &InputFile,
         owners: &Additions,
     ) -> Result<Loaded, JobError> {
         if !are_all_known(self.reader.version.major, self.server_major)
             || owners.need_a_text()
-            || self.has_event_triggers(archive).await?
+            || self.has_event_triggers(archive.path()).await?
         {
-            let archive = ArchiveFile::of_backup(archive.to_owned(), Format::Custom);
+            let archive = ArchiveFile::of_backup(archive.clone(), Format::Custom);
             return self.load_archive_as_text(&archive, true, owners).await;
         }
         let making = owners.make_in(self.conninfo, self.run.connect_limit());
@@ -211,10 +211,10 @@ impl Loader<'_> {
         let mut pg_restore = self
             .spawn(Invocation {
                 program: self.reader.pg_restore(),
-                arguments: load_archive_arguments(self.conninfo, self.jobs, archive),
+                arguments: load_archive_arguments(self.conninfo, self.jobs, archive.path()),
                 stdin: ChildInput::Null,
                 stdout: ChildOutput::Null,
-                confinement: self.reading(archive),
+                confinement: self.reading(archive.path()),
             })
             .await?;
         let exit = tokio::select! {
@@ -277,7 +277,7 @@ impl Loader<'_> {
         accepts_unexpected: bool,
         owners: &Additions,
     ) -> Result<Loaded, JobError> {
-        let arguments = archive_as_sql_arguments(&archive.path);
+        let arguments = archive_as_sql_arguments(archive.path());
         let (extracting, mut dump) = self.extract(archive, arguments, accepts_unexpected)?;
         dump.additions = owners.clone();
         loaded_from(extracting, self.load_dump(dump)).await
@@ -293,7 +293,8 @@ impl Loader<'_> {
     ) -> Result<(impl Future<Output = Result<(), JobError>>, Dump), JobError> {
         let (reader, mut writer) = io::pipe().map_err(JobError::no_pipe)?;
         let (arguments, stdin) = archive.input(arguments)?;
-        let (path, name) = (archive.path.clone(), archive.path.display().to_string());
+        let path = archive.path().to_owned();
+        let name = path.display().to_string();
         let doing = format!("cannot read {name}");
         let extracting = async move {
             let (run, overheard) = (self.run.uncounted(), Overheard::default());

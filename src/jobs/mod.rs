@@ -37,6 +37,7 @@ mod proof;
 mod prune;
 mod prune_host;
 mod quarantine;
+mod readable;
 mod record;
 mod recovery;
 mod rehearse;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::JobContext;
 use super::error::JobError;
-use super::examine::{Examined, examine};
+use super::examine::damage;
 use super::record::append;
 use super::run::Run;
 use super::target::BackupDirectory;
@@ -98,7 +98,7 @@ async fn give_back(
     let path = aside.path(stem, Role::Manifest);
     let manifest =
         Manifest::read(&path).map_err(|source| RepositoryError::Manifest { path, source })?;
-    if let Examined::Damaged(damage) = examine(run, &aside, stem, &manifest).await? {
+    if let Some(damage) = damage(run, &aside, (stem, manifest)).await? {
         return Err(JobError::Damaged(format!(
             "the backup {name} is still damaged and stays in quarantine: {damage}; copy intact \
              files into {}, and release it again",

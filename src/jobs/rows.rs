@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use super::JobContext;
-use crate::pipeline::read_census;
+use crate::pipeline::census::Census;
+use crate::pipeline::{InputFile, read_census};
 use crate::policy::{RowCheck, RowHistory, Rows, Seen, Tables, WINDOW};
-use crate::regular_file;
-use crate::repository::{Catalogue, Entry, Repository, Role, RowMemory};
+use crate::repository::{AtRest, Catalogue, Entry, Repository, Role, RowMemory};
 use crate::responsiveness::{self, PATIENCE};
 
 /// The rows of each table in a new backup and in those before it.
@@ -17,22 +17,21 @@ pub(super) struct KnownRows {
 }
 
 impl KnownRows {
-    /// Of a new backup; none where its census cannot be read. `previous` is the one before it.
+    /// Of a new backup with these rows, and the one before it.
     ///
     /// What is remembered counts if it ends with that one; else the censuses of those before it are
-    /// read, one after the other.
+    /// read, one after the other. Encrypted ones cannot be read, and count for nothing.
     pub(super) fn read(
         context: &JobContext,
         repository: &Repository,
-        catalogue: &Catalogue,
-        (previous, new): (Option<&Seen>, &Seen),
-    ) -> Option<Self> {
-        let (before, this): (Vec<&Entry>, Vec<&Entry>) = catalogue
+        (catalogue, previous, new): (&Catalogue, Option<&Seen>, &Seen),
+        new_rows: Tables,
+    ) -> Self {
+        let before: Vec<&Entry> = catalogue
             .backups
             .iter()
-            .filter(|entry| !entry.is_partial())
-            .partition(|entry| entry.stem.to_string() != new.name);
-        let new = tables(repository, this.first()?)?;
+            .filter(|entry| !entry.is_partial() && entry.stem.to_string() != new.name)
+            .collect();
         let remembered = remembered(&context.state_directory, repository);
         let remembered = remembered.filter(|history| {
             previous.is_some_and(|previous| history.ends_with(&previous.name, previous.started))
@@ -47,7 +46,10 @@ impl KnownRows {
             }
             history
         });
-        Some(Self { history, new })
+        Self {
+            history,
+            new: new_rows,
+        }
     }
 
     /// To be judged.
@@ -93,13 +95,18 @@ fn remembered(state: &Path, repository: &Repository) -> Option<RowHistory> {
 
 /// The tables of a backup, by its census; none where that cannot be read.
 fn tables(repository: &Repository, entry: &Entry) -> Option<Tables> {
-    let path = repository.path(&entry.stem, Role::Census);
-    let read = regular_file::open(&path)
-        .map_err(Into::into)
-        .and_then(read_census);
-    let (census, _) = read
+    let role = Role::Census(entry.at_rest());
+    if entry.at_rest() == AtRest::Encrypted {
+        return None;
+    }
+    let (census, _) = read_census(&InputFile::new(repository.path(&entry.stem, role), None))
         .inspect_err(|error| tracing::info!("the census of {} cannot be read: {error}", entry.stem))
         .ok()?;
+    Some(rows_of(&census))
+}
+
+/// The rows of each table, by the census of a dump.
+pub(super) fn rows_of(census: &Census) -> Tables {
     let tables = census.tables().map(|(name, counted)| {
         let rows = Rows {
             count: counted.rows,
@@ -107,5 +114,5 @@ fn tables(repository: &Repository, entry: &Entry) -> Option<Tables> {
         };
         (name.shown(), rows)
     });
-    Some(tables.collect())
+    tables.collect()
 }

@@ -76,6 +76,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The same run with other settings.
+    pub(super) fn in_context<'b>(self, context: &'b JobContext) -> Run<'b>
+    where
+        'a: 'b,
+    {
+        Run { context, ..self }
+    }
+
     /// The same run, whose time begins again.
     pub(super) fn renewed(&self) -> Self {
         let limit = self.limit.renewed("total", self.context.limits.total);

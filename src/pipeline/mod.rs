@@ -1,4 +1,4 @@
-//! The stream and its way back: census, compression, digest.
+//! The stream and its way back: census, compression, encryption, digest.
 
 mod allow;
 mod archive;
@@ -6,7 +6,9 @@ mod batched;
 pub mod census;
 pub mod compression;
 mod digest;
+mod digest_files;
 mod dump_file;
+mod encryption;
 mod follow;
 mod parts;
 mod segments;
@@ -17,9 +19,11 @@ pub use allow::{Finding, Findings, Reason, judge_globals};
 pub use archive::{ArchiveFiles, ArchiveList, ArchiveReceipt, ArchiveText, TarMembers};
 pub use batched::Batched;
 pub use digest::{Digest, Digesting};
+pub use digest_files::{digest_directory, digest_file, digest_listing, listing_digest};
 pub use dump_file::{
     Adaptation, DatabaseInside, DatabaseOptions, FIRST, Form, Inside, Unread, form_of,
 };
+pub use encryption::{Content, InputFile, Opener, Sealer, SharedIdentity};
 pub use follow::WriteProgress;
 pub use parts::{
     Definitions, DumpPart, DumpRows, DumpStatement, FoundStatement, Left, Piece, ReadSoFar,
@@ -30,6 +34,6 @@ pub use parts::{
 pub use segments::{Segment, take_segments};
 pub use stream::{
     Amount, Phase, Progress, ReadBack, StreamError, StreamSummary, Written, databases_inside,
-    digest_directory, digest_file, digest_listing, follow_dump, listing_digest, read_census,
-    read_dump, read_dump_file, read_dump_stream, read_text, take_census, write_census, write_dump,
+    follow_dump, read_census, read_census_stream, read_dump, read_dump_file, read_dump_stream,
+    read_text, take_census, write_archive, write_census, write_dump,
 };

@@ -2,23 +2,21 @@
 //!
 //! Both directions block and are run on a thread that may; `jobs` starts it.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::num::NonZeroU8;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use rustix::fs::{Advice, fadvise};
-
 use super::allow::{Finding, Findings};
 use super::census::{self, Census, Dependencies, Flaw, Scanner, StoredCensusError};
-use super::compression::{self, BlockWriter, Blocks, Decoder, Encoder, Settings};
+use super::compression::{self, BlockWriter, Blocks, Decoder, Encoder, READ_AHEAD, Settings};
 use super::digest::{Digest, Digesting};
 use super::dump_file::{Adaptation, Adapter, Inside, Surveyor};
+use super::encryption::{Content, InputFile, Opener, Sealed, Sealer, digest_beneath};
 use super::follow::{TailReader, WriteProgress};
 use crate::config::Compression;
+use crate::regular_file::forget_cached;
 
 /// How far a backup has come, for whoever watches; written by the stream's threads.
 #[derive(Debug, Default)]
@@ -245,8 +243,15 @@ pub enum StreamError {
     Cancelled,
 }
 
-/// Compresses a dump in plain format into a file while taking its census and digest, and syncs the
-/// file. Whoever follows the writing can read it back meanwhile.
+/// An error of the file that is read.
+impl From<io::Error> for StreamError {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// Compresses a dump in plain format into a file, encrypted where there is a sealer, while taking its census and
+/// digest, and syncs the file. Whoever follows the writing can read it back meanwhile.
 ///
 /// # Errors
 /// When the source or the file fails, or the text is not a complete dump.
@@ -257,12 +262,19 @@ pub enum StreamError {
 pub fn write_dump(
     mut source: impl Read,
     file: File,
-    settings: Settings,
+    (settings, sealer): (Settings, Option<&Sealer>),
     write_progress: &WriteProgress,
     progress: &Progress,
 ) -> Result<Written, StreamError> {
     let _unless_synced = GiveUp(write_progress);
-    let mut encoder = Encoder::new(settings, Digesting::new(file)).map_err(StreamError::Write)?;
+    let stored = Arc::default();
+    let file = Tallied {
+        inner: Digesting::new(file),
+        tally: Arc::clone(&stored),
+    };
+    let mut encoder = Sealed::new(file, sealer)
+        .and_then(|file| Encoder::new(settings, file))
+        .map_err(StreamError::Write)?;
     let mut scanner = Scanner::new();
     let mut text_bytes = 0;
     let mut block = Vec::with_capacity(compression::BLOCK);
@@ -275,13 +287,14 @@ pub fn write_dump(
         let length = block.len();
         text_bytes += length as u64;
         block = encoder.write_block(block).map_err(StreamError::Write)?;
-        let stored = encoder.get_ref().length();
+        let stored = stored.load(Ordering::Relaxed);
         write_progress.reached(stored);
         progress.passed(length, stored)?;
     }
     let (findings, dependencies) = (scanner.take_findings(), scanner.take_dependencies());
     let census = scanner.finish()?;
-    let (digest, file) = encoder.finish().map_err(StreamError::Write)?.finish();
+    let file = encoder.finish().and_then(Sealed::finish);
+    let (digest, file) = file.map_err(StreamError::Write)?.inner.finish();
     file.sync_all().map_err(StreamError::Write)?;
     write_progress.synced(digest.bytes);
     Ok(Written(StreamSummary {
@@ -302,15 +315,62 @@ impl Drop for GiveUp<'_> {
     }
 }
 
-/// Writes a census, compressed, into a file, and syncs the file.
+/// Counts the bytes that pass; whoever has the tally sees them too.
+struct Tallied<W> {
+    inner: W,
+    tally: Arc<AtomicU64>,
+}
+
+impl<W: Write> Write for Tallied<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.tally.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Encrypts an archive, which `pg_dump` has compressed itself, into a file, and syncs the file; gives the file's
+/// digest.
+///
+/// # Errors
+/// When the source or the file fails.
+pub fn write_archive(
+    mut source: impl Read,
+    file: File,
+    sealer: &Sealer,
+    progress: &Progress,
+) -> Result<Digest, StreamError> {
+    let file = Sealed::new(Digesting::new(file), Some(sealer));
+    let mut file = file.map_err(StreamError::Write)?;
+    let (mut block, mut bytes) = (Vec::with_capacity(compression::BLOCK), 0);
+    loop {
+        compression::fill(&mut source, &mut block).map_err(StreamError::Read)?;
+        if block.is_empty() {
+            break;
+        }
+        file.write_all(&block).map_err(StreamError::Write)?;
+        bytes += block.len() as u64;
+        progress.passed(0, bytes)?;
+    }
+    let (digest, file) = file.finish().map_err(StreamError::Write)?.finish();
+    file.sync_all().map_err(StreamError::Write)?;
+    Ok(digest)
+}
+
+/// Writes a census, compressed and encrypted where there is a sealer, into a file, and syncs the file.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_census(census: &Census, file: File) -> io::Result<Digest> {
+pub fn write_census(census: &Census, file: File, sealer: Option<&Sealer>) -> io::Result<Digest> {
     let settings = Settings::new(Compression::Gzip, None, Some(NonZeroU8::MIN));
-    let mut writer = BlockWriter::new(Encoder::new(settings, Digesting::new(file))?);
+    let file = Sealed::new(Digesting::new(file), sealer)?;
+    let mut writer = BlockWriter::new(Encoder::new(settings, file)?);
     census::write(census, &mut writer)?;
-    let (digest, file) = writer.finish()?.finish();
+    let (digest, file) = writer.finish()?.finish()?.finish();
     file.sync_all()?;
     Ok(digest)
 }
@@ -319,13 +379,24 @@ pub fn write_census(census: &Census, file: File) -> io::Result<Digest> {
 ///
 /// # Errors
 /// When the file cannot be read, or is no whole census.
-pub fn read_census(file: impl Read) -> Result<(Census, Digest), StoredCensusError> {
-    let mut source = Digesting::new(file);
-    let buffered = BufReader::with_capacity(READ_AHEAD, &mut source);
-    let mut decoder = Decoder::new(Compression::Gzip, buffered)?;
-    let census = census::read(BufReader::new(Blocks::new(&mut decoder)))?;
-    drop(decoder);
-    Ok((census, source.finish().0))
+pub fn read_census(file: &InputFile) -> Result<(Census, Digest), StoredCensusError> {
+    let (source, opener) = file.raw()?;
+    read_census_stream(source, opener)
+}
+
+/// The same of a census that comes from elsewhere, and is kept nowhere.
+///
+/// # Errors
+/// As there.
+pub fn read_census_stream(
+    source: impl Read + Unpin,
+    opener: Option<&Opener>,
+) -> Result<(Census, Digest), StoredCensusError> {
+    digest_beneath(source, opener, |content| {
+        let buffered = BufReader::with_capacity(READ_AHEAD, content);
+        let mut decoder = Decoder::new(Compression::Gzip, buffered)?;
+        census::read(BufReader::new(Blocks::new(&mut decoder)))
+    })
 }
 
 /// Reads a file back from the disk, all of it, and takes the same census and digest.
@@ -333,12 +404,13 @@ pub fn read_census(file: impl Read) -> Result<(Census, Digest), StoredCensusErro
 /// # Errors
 /// When the file cannot be read, cannot be decompressed, or holds no whole dump.
 pub fn read_dump(
-    file: File,
+    file: &InputFile,
     compression: Compression,
     progress: &Progress,
 ) -> Result<StreamSummary, StreamError> {
-    forget_cached(&file);
-    read_back(file, compression, None, progress)
+    let (source, opener) = file.raw()?;
+    forget_cached(&source);
+    read_back((source, opener), compression, None, progress)
 }
 
 /// The same of a dump that comes from elsewhere, and is kept nowhere.
@@ -346,11 +418,11 @@ pub fn read_dump(
 /// # Errors
 /// As there.
 pub fn read_dump_stream(
-    source: impl Read + Unpin,
+    (source, opener): (impl Read + Unpin, Option<&Opener>),
     compression: Compression,
     progress: &Progress,
 ) -> Result<StreamSummary, StreamError> {
-    read_back(source, compression, None, progress)
+    read_back((source, opener), compression, None, progress)
 }
 
 /// The same of a file that there is no manifest for.
@@ -358,14 +430,15 @@ pub fn read_dump_stream(
 /// # Errors
 /// As there.
 pub fn read_dump_file(
-    file: File,
+    file: &InputFile,
     compression: Compression,
     adaptation: &Adaptation,
     progress: &Progress,
 ) -> Result<StreamSummary, StreamError> {
-    forget_cached(&file);
+    let (source, opener) = file.raw()?;
+    forget_cached(&source);
     let adapter = Adapter::new(adaptation);
-    read_back(file, compression, Some(adapter), progress)
+    read_back((source, opener), compression, Some(adapter), progress)
 }
 
 /// Reads a file back from the disk while it is written, as [`read_dump`] does with one that is
@@ -374,23 +447,39 @@ pub fn read_dump_file(
 /// # Errors
 /// As there; and when the writer gives up.
 pub fn follow_dump(
-    file: File,
+    file: &InputFile,
     write_progress: Arc<WriteProgress>,
     compression: Compression,
     progress: &Progress,
 ) -> Result<ReadBack, StreamError> {
-    let source = TailReader::new(file, write_progress);
-    read_back(source, compression, None, progress).map(ReadBack)
+    let (source, opener) = file.raw()?;
+    let source = TailReader::new(source, write_progress);
+    read_back((source, opener), compression, None, progress).map(ReadBack)
 }
 
 fn read_back(
-    file: impl Read + Unpin,
+    (source, opener): (impl Read + Unpin, Option<&Opener>),
+    compression: Compression,
+    adapter: Option<Adapter>,
+    progress: &Progress,
+) -> Result<StreamSummary, StreamError> {
+    let (stream_summary, digest) = digest_beneath(source, opener, |content| {
+        read_content(content, compression, adapter, progress)
+    })?;
+    Ok(StreamSummary {
+        digest,
+        ..stream_summary
+    })
+}
+
+/// Reads the dump that is in a file; the digest is left to whoever has the file.
+fn read_content(
+    content: Content<impl Read + Unpin>,
     compression: Compression,
     mut adapter: Option<Adapter>,
     progress: &Progress,
 ) -> Result<StreamSummary, StreamError> {
-    let mut source = Digesting::new(file);
-    let buffered = BufReader::with_capacity(READ_AHEAD, &mut source);
+    let buffered = BufReader::with_capacity(READ_AHEAD, content);
     let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
     let mut scanner = Scanner::new();
     let mut text_bytes = 0;
@@ -404,10 +493,9 @@ fn read_back(
         text_bytes += block.len() as u64;
         progress.found(block.len())?;
     }
-    drop(decoder);
     let findings = scanner.take_findings();
     Ok(StreamSummary {
-        digest: source.finish().0,
+        digest: Digest::default(),
         text_bytes,
         dependencies: scanner.take_dependencies(),
         census: finish(scanner, &findings)?,
@@ -485,7 +573,7 @@ pub fn take_census(
 /// # Errors
 /// When it cannot be read.
 pub fn databases_inside(
-    file: File,
+    file: Content<File>,
     compression: Compression,
     progress: &Progress,
 ) -> Result<Inside, StreamError> {
@@ -506,128 +594,25 @@ pub fn databases_inside(
 /// # Errors
 /// When the file cannot be read or decompressed, or its text is longer than `longest`.
 pub fn read_text(
-    file: File,
+    file: &InputFile,
     compression: Compression,
     longest: usize,
 ) -> Result<(Vec<u8>, Digest), StreamError> {
-    let mut source = Digesting::new(file);
-    let buffered = BufReader::with_capacity(READ_AHEAD, &mut source);
-    let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
-    let (mut text, mut block) = (Vec::new(), Vec::new());
-    loop {
-        decoder.next_block(&mut block).map_err(StreamError::Read)?;
-        if block.is_empty() {
-            drop(decoder);
-            return Ok((text, source.finish().0));
+    let (source, opener) = file.raw()?;
+    digest_beneath(source, opener, |content| {
+        let buffered = BufReader::with_capacity(READ_AHEAD, content);
+        let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
+        let (mut text, mut block) = (Vec::new(), Vec::new());
+        loop {
+            decoder.next_block(&mut block).map_err(StreamError::Read)?;
+            if block.is_empty() {
+                return Ok(text);
+            }
+            if text.len() + block.len() > longest {
+                let reason = format!("its text is longer than {longest} bytes");
+                return Err(StreamError::Read(io::Error::other(reason)));
+            }
+            text.extend_from_slice(&block);
         }
-        if text.len() + block.len() > longest {
-            let reason = format!("its text is longer than {longest} bytes");
-            return Err(StreamError::Read(io::Error::other(reason)));
-        }
-        text.extend_from_slice(&block);
-    }
+    })
 }
-
-/// Takes the digest of a file as it stands on the disk.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn digest_file(file: File, progress: &Progress) -> Result<Digest, StreamError> {
-    forget_cached(&file);
-    let mut source = Digesting::new(file);
-    let mut block = Vec::with_capacity(compression::BLOCK);
-    loop {
-        compression::fill(&mut source, &mut block).map_err(StreamError::Read)?;
-        if block.is_empty() {
-            return Ok(source.finish().0);
-        }
-        progress.found(block.len())?;
-    }
-}
-
-/// Takes the digest of a directory of files: that of the text that `sha256sum *` prints in it, in
-/// the order of the names' bytes; its length is the sum of the files'.
-///
-/// # Errors
-/// When a file cannot be read, or the directory holds anything but files.
-pub fn digest_directory(directory: &Path, progress: &Progress) -> Result<Digest, StreamError> {
-    digest_files(directory, progress).map(|(digest, _)| digest)
-}
-
-/// A file in a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct StoredFile {
-    /// Its name.
-    pub(super) name: OsString,
-    /// Its length.
-    pub(super) bytes: u64,
-}
-
-/// The same, with the files that it is made from, in their order.
-///
-/// # Errors
-/// As there.
-pub(super) fn digest_files(
-    directory: &Path,
-    progress: &Progress,
-) -> Result<(Digest, Vec<StoredFile>), StreamError> {
-    let mut files = Vec::new();
-    let read = |name: &OsStr, file: File| {
-        let digest = digest_file(file, progress)?;
-        files.push(StoredFile {
-            name: name.to_owned(),
-            bytes: digest.bytes,
-        });
-        Ok(digest)
-    };
-    let digest = digest_listing(directory, read, StreamError::Read)?;
-    Ok((digest, files))
-}
-
-/// Takes the digest of a directory from those of its files, which `read` is given in the order of their names'
-/// bytes. An error of the file system becomes one of `read`'s by `failed`.
-///
-/// # Errors
-/// When the directory or a file in it cannot be opened, or `read` fails.
-pub fn digest_listing<E>(
-    directory: &Path,
-    mut read: impl FnMut(&OsStr, File) -> Result<Digest, E>,
-    failed: impl Fn(io::Error) -> E,
-) -> Result<Digest, E> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(&failed)? {
-        names.push(entry.map_err(&failed)?.file_name());
-    }
-    names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
-    let mut files = Vec::with_capacity(names.len());
-    for name in names {
-        let file = crate::regular_file::open(directory.join(&name)).map_err(&failed)?;
-        let digest = read(&name, file)?;
-        files.push((name, digest));
-    }
-    Ok(listing_digest(files))
-}
-
-/// The digest of a directory, from those of its files.
-pub fn listing_digest(mut files: Vec<(OsString, Digest)>) -> Digest {
-    files.sort_by(|(a, _), (b, _)| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
-    let mut list = Digesting::new(io::sink());
-    let mut bytes = 0;
-    for (name, digest) in files {
-        bytes += digest.bytes;
-        // A sink takes everything.
-        let _ = writeln!(list, "{}  {}", digest.sha256, name.display());
-    }
-    let sha256 = list.finish().0.sha256;
-    Digest { sha256, bytes }
-}
-
-/// What was just written still stands in memory; the proof wanted is of the disk. Where the file
-/// system does not take the advice, the bytes are checked all the same.
-fn forget_cached(file: &File) {
-    let _ = fadvise(file, 0, None, Advice::DontNeed);
-    let _ = fadvise(file, 0, None, Advice::Sequential);
-}
-
-/// So much is read from a file at once.
-pub(super) const READ_AHEAD: usize = 256 * 1024;

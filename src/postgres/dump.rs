@@ -52,15 +52,15 @@ pub enum DumpError {
 pub enum DumpCommand<'a> {
     /// SQL text on stdout; compressing it is ours.
     Plain,
-    /// One archive, which `pg_dump` compresses and writes itself: only into a file does it record
-    /// where each table begins, and only then can the archive be restored in parallel.
+    /// One archive, which `pg_dump` compresses. Only into a file that it writes itself does it record where each
+    /// table begins, and only then can the archive be restored in parallel.
     Custom {
         /// How it is compressed.
         compression: Compression,
         /// How hard; none for the usual.
         level: Option<u8>,
-        /// The file to create.
-        file: &'a Path,
+        /// The file to create; none for stdout, from where it is encrypted.
+        file: Option<&'a Path>,
     },
     /// A directory with a file for each table.
     Directory {
@@ -76,9 +76,9 @@ pub enum DumpCommand<'a> {
 }
 
 impl<'a> DumpCommand<'a> {
-    /// The dump that the settings want. `file` is where an archive or a directory goes; a plain
-    /// dump has no use for it.
-    pub fn new(settings: &DumpSettings, file: &'a Path) -> Self {
+    /// The dump that the settings want. `file` is where an archive or a directory goes, unless an archive is
+    /// encrypted; a plain dump has no use for it.
+    pub fn new(settings: &DumpSettings, file: &'a Path, is_encrypted: bool) -> Self {
         let DumpSettings {
             compression, level, ..
         } = *settings;
@@ -87,7 +87,7 @@ impl<'a> DumpCommand<'a> {
             Format::Custom => Self::Custom {
                 compression,
                 level,
-                file,
+                file: (!is_encrypted).then_some(file),
             },
             Format::Directory => Self::Directory {
                 compression,
@@ -132,7 +132,7 @@ impl<'a> DumpCommand<'a> {
             } => {
                 arguments.push("--format=custom".into());
                 arguments.push(compress(compression, level, version, "custom")?.into());
-                arguments.push(option_with_path("--file=", file));
+                arguments.extend(file.map(|file| option_with_path("--file=", file)));
             }
             Self::Directory {
                 compression,
@@ -383,7 +383,7 @@ mod tests {
     }
 
     fn arguments(settings: &DumpSettings, major: u32) -> Result<String, DumpError> {
-        let command = DumpCommand::new(settings, Path::new("/b/f"));
+        let command = DumpCommand::new(settings, Path::new("/b/f"), false);
         let conninfo = conninfo("dbname='--evil' password=hidden user=u");
         let arguments = command.arguments(
             &version(major),

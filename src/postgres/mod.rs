@@ -79,8 +79,9 @@ pub use loaded::loaded_rows;
 pub use preload::{library_name, package_of};
 pub use programs::{ProgramError, ProgramUse, ProgramVersion, Programs};
 pub use properties::{
-    DatabaseProperties, Extension, SecurityLabel, ServerProperties, Setting, database_properties,
-    discover, locales, may_read_role_passwords, server_properties, why_undiscovered,
+    DatabaseProperties, Extension, SecurityLabel, ServerProperties, ServerSetting, Setting,
+    database_properties, discover, locales, may_read_role_passwords, server_properties,
+    why_undiscovered,
 };
 pub use property_differences::{differences_with_its_name, property_differences};
 pub use query_error::QueryError;

@@ -69,16 +69,12 @@ impl Repository {
         &self,
         stem: &Stem,
         manifest: &str,
-        globals: Option<&[u8]>,
+        globals: Option<(Role, &[u8])>,
     ) -> Result<(), RepositoryError> {
-        for (role, content) in [
-            (Role::Globals, globals),
-            (Role::Manifest, Some(manifest.as_bytes())),
-        ] {
+        let globals = globals.into_iter();
+        for (role, content) in globals.chain([(Role::Manifest, manifest.as_bytes())]) {
             let path = self.path(stem, role);
-            if let Some(content) = content {
-                durable::replace(&path, content).map_err(RepositoryError::io("write", &path))?;
-            }
+            durable::replace(&path, content).map_err(RepositoryError::io("write", &path))?;
         }
         Ok(())
     }
@@ -249,7 +245,7 @@ fn check_part(
     role: Role,
     (digest, progress): (&Digest, &Progress),
 ) -> Result<(), RepositoryError> {
-    let is_directory = matches!(role, Role::Artifact(Format::Directory, _));
+    let is_directory = matches!(role, Role::Artifact(Format::Directory, ..));
     let synced = if is_directory {
         durable::sync_directory_and_files(path).map(drop)
     } else {

@@ -7,7 +7,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::names::Role;
+use super::names::{AtRest, Role};
 use super::requester::Requester;
 use super::seal::{fits, sealed};
 use crate::config::{Compression, Format};
@@ -15,19 +15,25 @@ use crate::display::counted;
 use crate::pipeline::Digest;
 use crate::pipeline::census::Summary;
 use crate::policy::Series;
-use crate::postgres::{DatabaseProperties, LeftOut, LeftOutKind, ServerProperties};
+use crate::postgres::{
+    DatabaseProperties, LeftOut, LeftOutKind, SecurityLabel, ServerProperties, ServerSetting,
+    Setting,
+};
 
 /// The format of a backup of a whole database.
 pub const MANIFEST_FORMAT: u32 = 1;
 
-/// The format of a partial backup, which a program that knows none must not take for more; the newest
-/// that this program reads.
+/// The format of a partial backup, which a program that knows none must not take for more.
 pub const PARTIAL_FORMAT: u32 = 2;
+
+/// The format of a backup whose files are encrypted, partial or not: a program that knows none would look for
+/// files of other names, and take these for damaged. The newest that this program reads.
+pub const ENCRYPTED_FORMAT: u32 = 3;
 
 /// Everything about one backup, written last and never changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`MANIFEST_FORMAT`], or [`PARTIAL_FORMAT`]. A newer one is refused.
+    /// [`MANIFEST_FORMAT`], [`PARTIAL_FORMAT`] or [`ENCRYPTED_FORMAT`]. A newer one is refused.
     pub format: u32,
     /// The program that wrote it, with its version.
     pub program: String,
@@ -59,6 +65,10 @@ pub struct Manifest {
     /// is partial. Before what a list does not read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped_tables: Vec<SkippedTable>,
+    /// The fingerprints of the recipients that the files of the backup are encrypted to, sorted; empty where
+    /// they are in the clear. Before what a list does not read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub encrypted_to: Vec<String>,
     /// How long the parts of the run took.
     pub seconds: Seconds,
     /// What the operator should know about this backup, one sentence each.
@@ -80,6 +90,36 @@ pub struct Manifest {
     pub server: ServerProperties,
     /// The database's own properties, which no dump in plain format holds.
     pub properties: DatabaseProperties,
+    /// Of an encrypted backup what is no fact about the backup but content: [`SealedContent`] as an age file in
+    /// ASCII armour. Server and properties are without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
+}
+
+/// What the manifest of an encrypted backup has in its sealed part, as JSON. These values can be secrets of an
+/// application's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedContent {
+    /// Of the server: settings that decide how a dump is read.
+    pub server_settings: Vec<ServerSetting>,
+    /// Of the database: what `ALTER DATABASE … SET` has set.
+    pub settings: Vec<Setting>,
+    /// Of the database: its comment.
+    pub comment: Option<String>,
+    /// Of the database: its security labels.
+    pub labels: Vec<SecurityLabel>,
+}
+
+impl SealedContent {
+    /// Takes it out of what is known of a server and a database.
+    pub fn take(server: &mut ServerProperties, properties: &mut DatabaseProperties) -> Self {
+        Self {
+            server_settings: std::mem::take(&mut server.settings),
+            settings: std::mem::take(&mut properties.settings),
+            comment: properties.comment.take(),
+            labels: std::mem::take(&mut properties.labels),
+        }
+    }
 }
 
 /// The dump.
@@ -185,16 +225,56 @@ impl Manifest {
     }
 
     /// The files that it vouches for, the artifact last.
-    pub(super) fn files(&self) -> Vec<(Role, Digest)> {
-        let artifact = Role::Artifact(self.artifact.format, self.artifact.compression);
+    pub fn files(&self) -> Vec<(Role, Digest)> {
         let globals = self.globals.iter();
         globals
-            .map(|globals| (Role::Globals, globals.digest.clone()))
+            .map(|globals| (self.globals_role(), globals.digest.clone()))
             .chain([
-                (Role::Census, self.census.digest.clone()),
-                (artifact, self.artifact.digest.clone()),
+                (self.census_role(), self.census.digest.clone()),
+                (self.artifact_role(), self.artifact.digest.clone()),
             ])
             .collect()
+    }
+
+    /// Whether the files that it vouches for are encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        !self.encrypted_to.is_empty()
+    }
+
+    /// How these files are stored.
+    pub fn at_rest(&self) -> AtRest {
+        if self.is_encrypted() {
+            AtRest::Encrypted
+        } else {
+            AtRest::Clear
+        }
+    }
+
+    /// What its dump is in the repository.
+    pub fn artifact_role(&self) -> Role {
+        Role::Artifact(
+            self.artifact.format,
+            self.artifact.compression,
+            self.at_rest(),
+        )
+    }
+
+    /// The same of its roles and tablespaces.
+    pub fn globals_role(&self) -> Role {
+        Role::Globals(self.at_rest())
+    }
+
+    /// The same of its census.
+    pub fn census_role(&self) -> Role {
+        Role::Census(self.at_rest())
+    }
+
+    /// Puts back what its sealed part had.
+    pub fn put_content(&mut self, content: SealedContent) {
+        self.server.settings = content.server_settings;
+        self.properties.settings = content.settings;
+        self.properties.comment = content.comment;
+        self.properties.labels = content.labels;
     }
 
     /// What the database had and a copy of the backup does not, one sentence each. Whose extensions are
@@ -283,7 +363,7 @@ pub(super) fn check_seal(text: &[u8]) -> Result<(), ManifestError> {
 /// Refuses what a newer program wrote, before anything else in it is looked at.
 pub(super) fn check_format(text: &str) -> Result<(), ManifestError> {
     let Versioned { format } = serde_json::from_str(text).map_err(ManifestError::Malformed)?;
-    if format > PARTIAL_FORMAT {
+    if format > ENCRYPTED_FORMAT {
         return Err(ManifestError::Newer(format));
     }
     Ok(())

@@ -6,6 +6,7 @@
 //! backup_20250709_020000.census.gz    what the dump contains
 //! backup_20250709_020000.json         the manifest, written last: without it there is no backup
 //! backup_20250709_020000.state        pins, later checks and test restores, if any
+//! backup_20250710_020000.sql.gz.age   the same three of an encrypted backup end in .age
 //! quarantine/backup_20250708_020000/   the files of a damaged backup that was put aside
 //! backup.log                          the ledger
 //! restore.log                         the ledger of restores and test restores
@@ -98,10 +99,10 @@ pub use ledger::Ledger;
 pub use lock::{Holder, Lock, LockError};
 pub use make_directory::{Level, Owner, ProvideError, Provided, provide};
 pub use manifest::{
-    Artifact, CensusFile, Globals, MANIFEST_FORMAT, Manifest, ManifestError, PARTIAL_FORMAT,
-    Seconds, SkippedTable,
+    Artifact, CensusFile, ENCRYPTED_FORMAT, Globals, MANIFEST_FORMAT, Manifest, ManifestError,
+    PARTIAL_FORMAT, SealedContent, Seconds, SkippedTable,
 };
-pub use names::{InvalidStem, Role, Slug, Stem};
+pub use names::{AtRest, InvalidStem, Role, Slug, Stem};
 pub use pending_removals::{
     PendingRemoval, begin_removal, end_removal, pending_removals, removals_ledger,
 };

@@ -170,15 +170,24 @@ fn time_stamp(date: &str, time: &str) -> Option<NaiveDateTime> {
     )
 }
 
+/// How a file of a backup is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtRest {
+    /// Readable by whoever can read the file.
+    Clear,
+    /// As an age file, which only a recipient's identity opens.
+    Encrypted,
+}
+
 /// What a file of a backup is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The dump.
-    Artifact(Format, Compression),
+    Artifact(Format, Compression, AtRest),
     /// Roles and tablespaces of the cluster.
-    Globals,
+    Globals(AtRest),
     /// What the dump contains.
-    Census,
+    Census(AtRest),
     /// The manifest.
     Manifest,
     /// What is known of the backup beyond its manifest: pins and later checks.
@@ -187,26 +196,61 @@ pub enum Role {
 
 impl Role {
     /// Every kind of artifact there is.
-    pub(crate) const ARTIFACTS: [Self; 5] = [
-        Self::Artifact(Format::Plain, Compression::Gzip),
-        Self::Artifact(Format::Plain, Compression::Zstd),
-        Self::Artifact(Format::Plain, Compression::None),
-        Self::Artifact(Format::Custom, Compression::None),
-        Self::Artifact(Format::Directory, Compression::None),
+    pub(crate) const ARTIFACTS: [Self; 9] = [
+        Self::Artifact(Format::Plain, Compression::Gzip, AtRest::Clear),
+        Self::Artifact(Format::Plain, Compression::Zstd, AtRest::Clear),
+        Self::Artifact(Format::Plain, Compression::None, AtRest::Clear),
+        Self::Artifact(Format::Custom, Compression::None, AtRest::Clear),
+        Self::Artifact(Format::Directory, Compression::None, AtRest::Clear),
+        Self::Artifact(Format::Plain, Compression::Gzip, AtRest::Encrypted),
+        Self::Artifact(Format::Plain, Compression::Zstd, AtRest::Encrypted),
+        Self::Artifact(Format::Plain, Compression::None, AtRest::Encrypted),
+        Self::Artifact(Format::Custom, Compression::None, AtRest::Encrypted),
     ];
+
+    /// Every other kind of file of a backup.
+    pub(crate) const OTHERS: [Self; 6] = [
+        Self::Globals(AtRest::Clear),
+        Self::Globals(AtRest::Encrypted),
+        Self::Census(AtRest::Clear),
+        Self::Census(AtRest::Encrypted),
+        Self::Manifest,
+        Self::State,
+    ];
+
+    /// Every kind of file that a backup can have, artifacts first.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::ARTIFACTS.into_iter().chain(Self::OTHERS)
+    }
 
     /// What follows the stem in the file's name.
     pub fn suffix(self) -> &'static str {
+        use AtRest::{Clear, Encrypted};
         match self {
-            Self::Artifact(Format::Plain, Compression::Gzip) => ".sql.gz",
-            Self::Artifact(Format::Plain, Compression::Zstd) => ".sql.zst",
-            Self::Artifact(Format::Plain, Compression::None) => ".sql",
-            Self::Artifact(Format::Custom, _) => ".dump",
-            Self::Artifact(Format::Directory, _) => ".dir",
-            Self::Globals => ".globals.gz",
-            Self::Census => ".census.gz",
+            Self::Artifact(Format::Plain, Compression::Gzip, Clear) => ".sql.gz",
+            Self::Artifact(Format::Plain, Compression::Zstd, Clear) => ".sql.zst",
+            Self::Artifact(Format::Plain, Compression::None, Clear) => ".sql",
+            Self::Artifact(Format::Custom, _, Clear) => ".dump",
+            Self::Artifact(Format::Plain, Compression::Gzip, Encrypted) => ".sql.gz.age",
+            Self::Artifact(Format::Plain, Compression::Zstd, Encrypted) => ".sql.zst.age",
+            Self::Artifact(Format::Plain, Compression::None, Encrypted) => ".sql.age",
+            Self::Artifact(Format::Custom, _, Encrypted) => ".dump.age",
+            // A directory is never encrypted: `pg_dump` writes its files itself.
+            Self::Artifact(Format::Directory, ..) => ".dir",
+            Self::Globals(Clear) => ".globals.gz",
+            Self::Globals(Encrypted) => ".globals.gz.age",
+            Self::Census(Clear) => ".census.gz",
+            Self::Census(Encrypted) => ".census.gz.age",
             Self::Manifest => ".json",
             Self::State => ".state",
+        }
+    }
+
+    /// How it is stored. Manifest and state are always in the clear.
+    pub fn at_rest(self) -> AtRest {
+        match self {
+            Self::Artifact(.., at_rest) | Self::Globals(at_rest) | Self::Census(at_rest) => at_rest,
+            Self::Manifest | Self::State => AtRest::Clear,
         }
     }
 
@@ -214,8 +258,8 @@ impl Role {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Artifact(..) => "artifact",
-            Self::Globals => "globals",
-            Self::Census => "census",
+            Self::Globals(_) => "globals",
+            Self::Census(_) => "census",
             Self::Manifest => "manifest",
             Self::State => "state",
         }

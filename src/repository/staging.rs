@@ -31,14 +31,14 @@ pub struct Staging<'a> {
 ///
 /// ```
 /// use pgbackupd::pipeline::{ReadBack, Written};
-/// use pgbackupd::repository::{Checked, RepositoryError, Role, Staging};
+/// use pgbackupd::repository::{AtRest, Checked, RepositoryError, Role, Staging};
 ///
 /// fn check(
 ///     staging: &Staging<'_>,
 ///     written: &Written,
 ///     read: ReadBack,
 /// ) -> Result<Checked, RepositoryError> {
-///     staging.compare(Role::Globals, written, read)
+///     staging.compare(Role::Globals(AtRest::Clear), written, read)
 /// }
 /// ```
 ///
@@ -46,10 +46,10 @@ pub struct Staging<'a> {
 ///
 /// ```compile_fail,E0308
 /// use pgbackupd::pipeline::Written;
-/// use pgbackupd::repository::{Checked, RepositoryError, Role, Staging};
+/// use pgbackupd::repository::{AtRest, Checked, RepositoryError, Role, Staging};
 ///
 /// fn check(staging: &Staging<'_>, written: &Written) -> Result<Checked, RepositoryError> {
-///     staging.compare(Role::Globals, written, written.clone())
+///     staging.compare(Role::Globals(AtRest::Clear), written, written.clone())
 /// }
 /// ```
 ///
@@ -130,7 +130,7 @@ impl<'a> Staging<'a> {
     pub fn create_archive(&self, role: Role) -> Result<(), RepositoryError> {
         let path = self.path(role);
         match role {
-            Role::Artifact(Format::Directory, _) => durable::create_directory(&path),
+            Role::Artifact(Format::Directory, ..) => durable::create_directory(&path),
             _ => durable::create_new(&path).map(drop),
         }
         .map_err(RepositoryError::io("create", &path))
@@ -226,10 +226,10 @@ impl<'a> Staging<'a> {
     ) -> Result<Manifest, RepositoryError> {
         self.require(&artifact, "artifact")?;
         if let Some(globals) = &globals {
-            self.require(globals, Role::Globals.word())?;
+            self.require(globals, "globals")?;
         }
         let mut roles = Vec::from_iter(globals.as_ref().map(Checked::role));
-        roles.extend([Role::Census, artifact.role]);
+        roles.extend([Role::Census(artifact.role.at_rest()), artifact.role]);
         for role in &roles {
             // Those that this program wrote are on the disk already; that costs nothing again.
             self.sync(*role)?;
@@ -317,7 +317,7 @@ impl<'a> Staging<'a> {
     pub fn sync(&self, role: Role) -> Result<Option<usize>, RepositoryError> {
         let path = self.path(role);
         let synced = match role {
-            Role::Artifact(Format::Directory, _) => {
+            Role::Artifact(Format::Directory, ..) => {
                 durable::sync_directory_and_files(&path).map(Some)
             }
             _ => durable::sync_file(&path).map(|()| None),
@@ -379,9 +379,5 @@ pub(super) fn is_taken(directory: &Path, stem: &Stem) -> bool {
     if quarantine::holds(directory, stem) {
         return true;
     }
-    let others = [Role::Globals, Role::Census, Role::Manifest, Role::State];
-    Role::ARTIFACTS
-        .iter()
-        .chain(&others)
-        .any(|role| stem.file(directory, *role).symlink_metadata().is_ok())
+    Role::all().any(|role| stem.file(directory, role).symlink_metadata().is_ok())
 }

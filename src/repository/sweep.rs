@@ -199,7 +199,7 @@ fn is_there(path: &Path) -> bool {
 /// The digest of a file or directory; none if it cannot be read.
 fn digest_of(role: Role, path: &Path) -> Option<Digest> {
     let progress = Progress::default();
-    if let Role::Artifact(Format::Directory, _) = role {
+    if let Role::Artifact(Format::Directory, ..) = role {
         return digest_directory(path, &progress).ok();
     }
     digest_file(crate::regular_file::open(path).ok()?, &progress).ok()

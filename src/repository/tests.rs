@@ -25,8 +25,9 @@ use uuid::Uuid;
 
 use super::temporary::{self, REMOVED};
 use super::{
-    Artifact, CensusFile, Check, Checked, Globals, Holder, Lock, MANIFEST_FORMAT, Manifest, Pin,
-    Repository, RepositoryError, Requester, Role, Seconds, Staging, State, Stem, Swept,
+    Artifact, AtRest, CensusFile, Check, Checked, ENCRYPTED_FORMAT, Globals, Holder, Lock,
+    MANIFEST_FORMAT, Manifest, Pin, Repository, RepositoryError, Requester, Role, Seconds, Staging,
+    State, Stem, Swept,
 };
 use crate::config::{Compression, Format};
 use crate::pipeline::{
@@ -34,8 +35,10 @@ use crate::pipeline::{
 };
 
 const NAME: &str = "backup_20250709_020000";
-const PLAIN: Role = Role::Artifact(Format::Plain, Compression::Gzip);
-const DIRECTORY: Role = Role::Artifact(Format::Directory, Compression::None);
+const PLAIN: Role = Role::Artifact(Format::Plain, Compression::Gzip, AtRest::Clear);
+const DIRECTORY: Role = Role::Artifact(Format::Directory, Compression::None, AtRest::Clear);
+const ENCRYPTED: Role = Role::Artifact(Format::Custom, Compression::Gzip, AtRest::Encrypted);
+const GLOBALS: Role = Role::Globals(AtRest::Clear);
 
 /// The shortest text that is a whole dump.
 const DUMP: &str = "--\n-- PostgreSQL database dump\n--\n\n--\n\
@@ -92,7 +95,8 @@ impl TestDirectory {
         let lock = self.lock();
         let staging = self.repository.stage(run, &lock);
         write_temporaries(self.repository.directory(), run, artifact);
-        let census = digest(Role::Census, &staging.path(Role::Census));
+        let census = Role::Census(artifact.at_rest());
+        let census = digest(census, &staging.path(census));
         let (checked, globals) = assumed(&staging, run, artifact);
         let describe = |stem: &Stem, artifact: &Checked, globals: Option<&Checked>| {
             manifest(stem, run, artifact, globals.unwrap(), &census)
@@ -114,13 +118,17 @@ impl TestDirectory {
 }
 
 fn in_order(manifest: &Manifest) -> [Role; 4] {
-    let artifact = Role::Artifact(manifest.artifact.format, manifest.artifact.compression);
-    [Role::Globals, Role::Census, artifact, Role::Manifest]
+    [
+        manifest.globals_role(),
+        manifest.census_role(),
+        manifest.artifact_role(),
+        Role::Manifest,
+    ]
 }
 
 /// Writes what a run has written when it is about to publish, as open to others as can be.
 fn write_temporaries(directory: &Path, run: Uuid, artifact: Role) {
-    for role in [Role::Globals, Role::Census, artifact] {
+    for role in [GLOBALS, Role::Census(AtRest::Clear), artifact] {
         let path = temporary::path(directory, run, role.word());
         if role == DIRECTORY {
             DirBuilder::new().mode(0o777).create(&path).unwrap();
@@ -142,7 +150,10 @@ fn assumed(staging: &Staging<'_>, run: Uuid, artifact: Role) -> (Checked, Checke
         };
         Checked::assumed(run, role, stream_summary)
     };
-    (checked(artifact), checked(Role::Globals))
+    (
+        checked(artifact),
+        checked(Role::Globals(artifact.at_rest())),
+    )
 }
 
 /// What the shortest dump holds.
@@ -193,13 +204,16 @@ fn manifest(
     census: &Digest,
 ) -> Manifest {
     let (role, stream_summary) = (artifact.role(), artifact.stream_summary());
-    let Role::Artifact(format, compression) = role else {
+    let Role::Artifact(format, compression, at_rest) = role else {
         panic!("{role:?} is no artifact");
     };
     let file = |role: Role| format!("{stem}{}", role.suffix());
     let started = moment(&stem.local.and_utc().to_rfc3339());
     Manifest {
-        format: MANIFEST_FORMAT,
+        format: match at_rest {
+            AtRest::Clear => MANIFEST_FORMAT,
+            AtRest::Encrypted => ENCRYPTED_FORMAT,
+        },
         program: "pgbackupd".to_owned(),
         name: stem.to_string(),
         run,
@@ -217,16 +231,20 @@ fn manifest(
             text_bytes: stream_summary.text_bytes,
         },
         globals: Some(Globals {
-            file: file(Role::Globals),
+            file: file(Role::Globals(at_rest)),
             digest: globals.stream_summary().digest.clone(),
             role_passwords: true,
         }),
         census: CensusFile {
-            file: file(Role::Census),
+            file: file(Role::Census(at_rest)),
             digest: census.clone(),
             summary: stream_summary.census.summary(),
         },
         skipped_tables: Vec::new(),
+        encrypted_to: match at_rest {
+            AtRest::Clear => Vec::new(),
+            AtRest::Encrypted => vec!["SHA256:somebody".to_owned()],
+        },
         seconds: Seconds::default(),
         warnings: Vec::new(),
         requested_by: Requester::default(),
@@ -262,6 +280,7 @@ fn manifest(
             "size_bytes": 1,
         }))
         .unwrap(),
+        sealed: None,
     }
 }
 

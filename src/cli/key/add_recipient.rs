@@ -56,6 +56,8 @@ pub(in crate::cli) struct AddedAtDestination {
     added: u64,
     /// How many it could open before.
     before: u64,
+    /// Copies of backups whose files are encrypted themselves: for these, the recipient's identity is not enough.
+    encrypted_before: u64,
     /// Copies that the given identity does not open.
     unopened: Vec<UnopenedCopy>,
 }
@@ -150,6 +152,7 @@ impl Adding<'_> {
             name: destination.name.clone(),
             added: 0,
             before: 0,
+            encrypted_before: 0,
             unopened: Vec::new(),
         };
         let fingerprint = self.recipient.fingerprint();
@@ -159,6 +162,9 @@ impl Adding<'_> {
                 let mut sealed_to = copy_keys.iter().flat_map(|key| key.recipients);
                 if copy_keys.is_empty() {
                     continue;
+                }
+                if copy.manifest.manifest.is_of_encrypted_files() {
+                    added.encrypted_before += 1;
                 }
                 if sealed_to.any(|one| one == fingerprint) {
                     added.before += 1;
@@ -237,6 +243,14 @@ fn print(added: &AddedRecipient, out: &mut dyn Write) -> io::Result<()> {
         if destination.before > 0 {
             let before = counted(destination.before, "copy", "copies");
             writeln!(out, "{name}: it opened {before} before")?;
+        }
+        if destination.encrypted_before > 0 {
+            let copies = counted(destination.encrypted_before, "copy is", "copies are");
+            let text = format!(
+                "{name}: KEEP the old identity: {copies} of backups whose files were encrypted before they were \
+                 copied. Opening these takes the identity of a recipient of that time, too"
+            );
+            wrapped(out, "", &text)?;
         }
         for copy in &destination.unopened {
             let label = report::one_line(&format!("{}/{}", copy.server, copy.database));

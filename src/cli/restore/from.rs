@@ -14,14 +14,14 @@ use super::fetched::Fetched;
 use super::{Args, Consent, Picked, RestoreCommand, Restoring, restore_local};
 use crate::display::shell_word;
 use crate::jobs::{BackupDirectory, ChosenCopy, RestoreSource, WhichCopy};
-use crate::repository::{Repository, Role};
+use crate::repository::Repository;
 
 pub(super) async fn run(
     args: &Args,
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let session = Session::new(env, load(args, env)?);
+    let mut session = Session::new(env, load(args, env)?);
     let before = args.before.as_deref();
     let before = before.map(|text| moment::moment(text, session.plan().zone));
     let which = match &args.backup {
@@ -46,12 +46,13 @@ pub(super) async fn run(
         databases: args.database.as_slice(),
     };
     let source = copies.choose(&session, &which).await?;
+    session.context.opener = source.opener();
+    let session = session;
     let mut place = Fetched::of(args, &session, &source.chosen);
     let local = local(args, &session, &source.chosen);
     place.consent = ask_ahead(&local, &session, (&source, &place), out).await?;
     let fetched = source.fetch(&session, &place.directory).await?;
-    let artifact = &fetched.manifest.artifact;
-    let dump = Role::Artifact(artifact.format, artifact.compression);
+    let dump = fetched.manifest.artifact_role();
     let dump = Repository::at(&place.directory).path(&fetched.stem, dump);
     let local = Args {
         backup: Some(dump.display().to_string()),

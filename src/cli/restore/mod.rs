@@ -47,6 +47,8 @@ Examples:
       Bring back what can be brought back of a backup that does not restore
   pgbackupd restore --swap sales_salvaged --database sales
       Put that in the place of the database
+  pgbackupd restore --latest --identity /media/usb/key.txt
+      Restore a backup that is encrypted on this host too
   pgbackupd restore --latest --from s3://backups/db --signer $SIGNER
       Fetch the newest copy from a destination, and restore it
   pgbackupd restore /mnt/old/all.sql.gz --of-database sales --into sales_look
@@ -244,7 +246,8 @@ pub(super) async fn run(
     if args.from.from.is_some() {
         return from::run(args, env, out).await;
     }
-    let session = Session::new(env, args.load(env)?);
+    let mut session = Session::new(env, args.load(env)?);
+    session.context.opener = args.identity.opener(env.interrupt).await?;
     restore_local(args, &session, None, out).await
 }
 

@@ -212,9 +212,11 @@ fn is_no_backup(path: &Path) -> bool {
 
 /// Whether a path is that of a dump, and not of another file of a backup.
 fn is_a_dump(path: &Path) -> bool {
-    let others = [Role::Globals, Role::Census, Role::Manifest, Role::State];
     let name = path.to_string_lossy();
-    path.components().count() > 1 && !others.iter().any(|role| name.ends_with(role.suffix()))
+    path.components().count() > 1
+        && !Role::OTHERS
+            .iter()
+            .any(|role| name.ends_with(role.suffix()))
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -9,7 +9,7 @@ use std::io::Write;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
-use super::from::{FromArgs, IdentityArgs};
+use super::from::{FromArgs, HEADING, IdentityArgs};
 use super::hint::Hints;
 use super::session::Session;
 use super::{report, select};
@@ -39,7 +39,10 @@ Examples:
 /// due, and its newest copies. Only what a trusted key has signed counts. It needs neither configuration nor
 /// state, and the exit code is 1 if a host needs attention.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(
+    after_long_help = EXAMPLES,
+    mut_arg("identity", |it| it.requires("from").help_heading(HEADING))
+)]
 pub(super) struct Args {
     /// Only this database, as NAME or SERVER/NAME; can be repeated
     #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]

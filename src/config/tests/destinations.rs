@@ -13,7 +13,7 @@ use crate::config::{
 use crate::policy::{Rules, Series};
 
 /// Two, since one alone is a warning.
-const ENCRYPTION: &str = "[encryption]\nrecipients = [\"age1q6qt7cmmyva6aqs2acxzrg8njl47xhd8wmu00qq8dxrhgp06z30q465s02\", \"age1scp8kzp9pnczxplz5crr6v2j52xxptt7wwd2yjjrh50yhlg964cqnxugzq\"]\n";
+pub(super) const ENCRYPTION: &str = "[encryption]\nrecipients = [\"age1q6qt7cmmyva6aqs2acxzrg8njl47xhd8wmu00qq8dxrhgp06z30q465s02\", \"age1scp8kzp9pnczxplz5crr6v2j52xxptt7wwd2yjjrh50yhlg964cqnxugzq\"]\n";
 
 fn destination(settings: &str) -> Destination {
     let loaded = accepted(&format!(

@@ -27,8 +27,15 @@ fn export(host: &Host, directory: &Path) {
     }
 }
 
+/// Whether the file of the dump was encrypted before it was copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DumpFile {
+    Clear,
+    Encrypted,
+}
+
 /// Puts a copy of a dump, and does what the text says.
-fn restore(is_encrypted: bool) {
+fn restore(is_encrypted: bool, dump_file: DumpFile) {
     if is_missing(&["age", "jq", "sha256sum", "ssh-keygen", "gzip", "zcat"]) {
         return;
     }
@@ -45,11 +52,18 @@ fn restore(is_encrypted: bool) {
     let sql = format!("{sql}-- {random}\n");
     let dump = run(directory.path(), &["gzip", "-c"], sql.as_bytes()).unwrap();
     assert!(dump.len() > 3000, "several volumes");
+    let (dump, suffix) = match dump_file {
+        DumpFile::Clear => (dump, ".sql.gz"),
+        DumpFile::Encrypted => {
+            let sealed = age::encrypt(&identity.to_public(), &dump).unwrap();
+            (sealed, ".sql.gz.age")
+        }
+    };
     let sum = crate::copies::Sha256Sum::of(&dump);
     let own = format!("{{\"artifact\": {{\"sha256\": \"{sum}\"}}}}\n");
     let files = [
         (FileRole::Manifest, ".json", own.as_bytes()),
-        (FileRole::Artifact, ".sql.gz", &dump[..]),
+        (FileRole::Artifact, suffix, &dump[..]),
     ];
     let key = host.put(&host.copy(&files, &recipients), &host.signer);
     host.store.put(&layout::restore_text(), RESTORE_TEXT);
@@ -89,7 +103,7 @@ fn restore(is_encrypted: bool) {
         .store
         .keys()
         .into_iter()
-        .find(|key| key.as_str().contains(".sql.gz.2"));
+        .find(|key| key.as_str().contains(&format!("{suffix}.2")));
     let path = directory.path().join(volume.unwrap().as_str());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&path, "changed").unwrap();
@@ -110,12 +124,19 @@ fn sh(directory: &Path, script: &str) -> String {
 
 #[test]
 fn a_plain_copy_is_restored_by_the_text_alone() {
-    restore(false);
+    restore(false, DumpFile::Clear);
 }
 
 #[test]
 fn an_encrypted_copy_is_restored_by_the_text_alone() {
-    restore(true);
+    restore(true, DumpFile::Clear);
+}
+
+#[test]
+fn a_copy_of_encrypted_files_is_restored_by_the_text_alone() {
+    for is_encrypted in [false, true] {
+        restore(is_encrypted, DumpFile::Encrypted);
+    }
 }
 
 #[test]

@@ -33,6 +33,7 @@ impl Dumping<'_> {
             run: self.backup.run,
             staging: self.staging,
             role,
+            sealer: self.backup.sealer.as_ref(),
         }
     }
 
@@ -77,7 +78,9 @@ impl Dumping<'_> {
         let limits = &run.context.limits;
         let role = self.backup.role();
         let path = self.staging.path(role);
-        let mut arguments = DumpCommand::new(&self.backup.request.database.dump, &path).arguments(
+        let settings = &self.backup.request.database.dump;
+        let is_encrypted = self.backup.sealer.is_some();
+        let mut arguments = DumpCommand::new(settings, &path, is_encrypted).arguments(
             &origin.programs.version,
             &origin.conninfo,
             Some(&origin.properties.encoding),

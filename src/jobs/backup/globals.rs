@@ -23,7 +23,7 @@ impl Dumping<'_> {
         let arguments = globals_arguments(&origin.conninfo, encoding, passwords, lock_wait);
         let pg_dumpall = self.dumper(run, origin.programs.pg_dumpall(), arguments);
         let settings = Settings::new(Compression::Gzip, None, Some(NonZeroU8::MIN));
-        let file = self.file(Role::Globals);
+        let file = self.file(Role::Globals(self.backup.at_rest()));
         match file.write_and_check(&pg_dumpall, settings).await {
             Ok((checked, _, _)) => {
                 if !passwords {

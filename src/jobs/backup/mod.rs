@@ -20,15 +20,17 @@ use super::continuity::{self, FoundLost};
 use super::dump::Overheard;
 use super::error::JobError;
 use super::prune::{self, PruneReport};
+use super::rows::rows_of;
 use super::run::Run;
 use crate::config::{Connection, Database};
 use crate::display::{counted, duration, one_line, size};
-use crate::policy::{ClockTrust, Series};
+use crate::pipeline::Sealer;
+use crate::policy::{ClockTrust, Series, Tables};
 use crate::postgres::{
     Client, Conninfo, DatabaseProperties, LeftOut, Programs, ServerProperties, database_properties,
     left_out, may_read_role_passwords, server_properties, server_settings,
 };
-use crate::repository::{Checked, Event, Lock, Manifest, Repository, Role, SkippedTable};
+use crate::repository::{AtRest, Checked, Event, Lock, Manifest, Repository, Role, SkippedTable};
 use dumping::Dumping;
 use remarks::{POOLED, other_release, passed_over, says_again};
 
@@ -96,6 +98,8 @@ struct Backup<'a> {
     repository: &'a Repository,
     started: DateTime<FixedOffset>,
     began: Instant,
+    /// What encrypts its files, where they are encrypted.
+    sealer: Option<Sealer>,
 }
 
 /// Makes a backup, records it in the ledger, and lets retention remove what it makes superfluous.
@@ -111,6 +115,7 @@ pub async fn back_up(run: &Run<'_>, request: BackupRequest<'_>) -> Result<Backup
         repository: &repository,
         started: run.now(),
         began: Instant::now(),
+        sealer: run.context.sealer()?,
     };
     repository.create()?;
     let lock = backup.lock()?;
@@ -119,7 +124,7 @@ pub async fn back_up(run: &Run<'_>, request: BackupRequest<'_>) -> Result<Backup
 
     let (manifest, pruned, losses) = match backup.make(&lock, &mut warnings).await {
         // Only a success lets retention loose, and only on its own series.
-        Ok(manifest) => backup.finish(manifest, &lock, &mut warnings)?,
+        Ok(made) => backup.finish(made, &lock, &mut warnings)?,
         Err(error) => {
             backup.record_failure(&error);
             return Err(error);
@@ -157,6 +162,13 @@ struct Dumped {
     check_time: Duration,
 }
 
+/// A backup that is published.
+struct Made {
+    manifest: Manifest,
+    /// The rows of each of its tables.
+    rows: Tables,
+}
+
 impl Backup<'_> {
     fn name(&self) -> &str {
         &self.request.database.name
@@ -165,7 +177,15 @@ impl Backup<'_> {
     /// What the dump is in the repository.
     fn role(&self) -> Role {
         let dump = &self.request.database.dump;
-        Role::Artifact(dump.format, dump.compression)
+        Role::Artifact(dump.format, dump.compression, self.at_rest())
+    }
+
+    /// How its files are stored.
+    fn at_rest(&self) -> AtRest {
+        match self.sealer {
+            Some(_) => AtRest::Encrypted,
+            None => AtRest::Clear,
+        }
     }
 
     fn is_emergency(&self) -> bool {
@@ -206,7 +226,7 @@ impl Backup<'_> {
     }
 
     /// Everything between the ledger's two records.
-    async fn make(&self, lock: &Lock, warnings: &mut Vec<String>) -> Result<Manifest, JobError> {
+    async fn make(&self, lock: &Lock, warnings: &mut Vec<String>) -> Result<Made, JobError> {
         let JobContext {
             limits, programs, ..
         } = self.run.context;
@@ -265,7 +285,9 @@ impl Backup<'_> {
             dump_time,
             check_time,
         };
-        self.publish(staging, dumped, warnings)
+        let rows = rows_of(&dumped.artifact.stream_summary().census);
+        let manifest = self.publish(staging, dumped, warnings)?;
+        Ok(Made { manifest, rows })
     }
 
     /// Connects, and finds out what is to be known of server and database before the dump.
@@ -307,7 +329,7 @@ impl Backup<'_> {
     /// The backup stands whatever happens here.
     fn finish(
         &self,
-        manifest: Manifest,
+        Made { manifest, rows }: Made,
         lock: &Lock,
         warnings: &mut Vec<String>,
     ) -> Result<(Manifest, Option<PruneReport>, Vec<String>), JobError> {
@@ -316,11 +338,12 @@ impl Backup<'_> {
         details.backup = Some(manifest.name.clone());
         details.bytes = Some(manifest.bytes());
         details.partial = manifest.is_partial();
-        let found = continuity::after_a_backup(self.run.context, self.repository, &manifest)
-            .inspect_err(|error| {
-                warnings.push(format!("the earlier backups could not be read: {error}"));
-            })
-            .ok();
+        let found =
+            continuity::after_a_backup(self.run.context, self.repository, (&manifest, rows))
+                .inspect_err(|error| {
+                    warnings.push(format!("the earlier backups could not be read: {error}"));
+                })
+                .ok();
         for growth in found.iter().flat_map(|found| &found.grown) {
             tracing::info!("database {}: {growth}", one_line(self.name()));
         }

@@ -5,10 +5,12 @@ use chrono::{DateTime, FixedOffset};
 use super::{Backup, Dumped, Origin};
 use crate::config::DumpSettings;
 use crate::jobs::JobError;
-use crate::pipeline::{Digest, Phase, write_census};
+use crate::pipeline::census::{Census, Summary};
+use crate::pipeline::{Digest, Phase, Sealer, write_census};
 use crate::repository::{
-    Artifact, CensusFile, Checked, Globals, MANIFEST_FORMAT, Manifest, PARTIAL_FORMAT,
-    RepositoryError, Role, Seconds, SkippedTable, Slug, Staging, Stem,
+    Artifact, CensusFile, Checked, ENCRYPTED_FORMAT, Globals, MANIFEST_FORMAT, Manifest,
+    PARTIAL_FORMAT, RepositoryError, Role, SealedContent, Seconds, SkippedTable, Slug, Staging,
+    Stem,
 };
 
 /// What only the manifest brings together.
@@ -21,6 +23,7 @@ struct Parts<'a> {
     verified: DateTime<FixedOffset>,
     seconds: Seconds,
     warnings: &'a [String],
+    sealed: Option<&'a str>,
 }
 
 impl Backup<'_> {
@@ -40,13 +43,15 @@ impl Backup<'_> {
             dump_time,
             check_time,
         } = dumped;
+        let role = Role::Census(self.at_rest());
         let census = write_census(
             &artifact.stream_summary().census,
-            staging.create(Role::Census)?,
+            staging.create(role)?,
+            self.sealer.as_ref(),
         )
         .map_err(|source| RepositoryError::Io {
             doing: "write",
-            path: staging.path(Role::Census),
+            path: staging.path(role),
             source,
         })?;
         let verified = self.run.now();
@@ -55,6 +60,8 @@ impl Backup<'_> {
             check: check_time.as_secs_f64(),
             total: self.began.elapsed().as_secs_f64(),
         };
+        let mut origin = origin;
+        let sealed = self.seal_content(&mut origin)?;
         let describe = |stem: &Stem, artifact: &Checked, globals: Option<&Checked>| {
             let parts = Parts {
                 origin: &origin,
@@ -65,6 +72,7 @@ impl Backup<'_> {
                 verified,
                 seconds,
                 warnings,
+                sealed: sealed.as_deref(),
             };
             self.describe(stem, &parts)
         };
@@ -91,10 +99,10 @@ impl Backup<'_> {
         } = self.request.database.dump;
         let stream_summary = parts.artifact.stream_summary();
         Manifest {
-            format: if parts.skipped_tables.is_empty() {
-                MANIFEST_FORMAT
-            } else {
-                PARTIAL_FORMAT
+            format: match (&self.sealer, parts.skipped_tables) {
+                (Some(_), _) => ENCRYPTED_FORMAT,
+                (None, []) => MANIFEST_FORMAT,
+                (None, _) => PARTIAL_FORMAT,
             },
             program: concat!("pgbackupd ", env!("CARGO_PKG_VERSION")).to_owned(),
             name: stem.to_string(),
@@ -118,11 +126,15 @@ impl Backup<'_> {
                 role_passwords: parts.origin.role_passwords,
             }),
             census: CensusFile {
-                file: file(Role::Census),
+                file: file(Role::Census(self.at_rest())),
                 digest: parts.census.clone(),
-                summary: stream_summary.census.summary(),
+                summary: self.summary(&stream_summary.census),
             },
             skipped_tables: parts.skipped_tables.to_vec(),
+            encrypted_to: self
+                .sealer
+                .as_ref()
+                .map_or_else(Vec::new, Sealer::fingerprints),
             seconds: parts.seconds,
             warnings: parts.warnings.to_vec(),
             recomputed: stream_summary
@@ -136,6 +148,31 @@ impl Backup<'_> {
             pg_dump: parts.origin.programs.version.text.clone(),
             server: parts.origin.server.clone(),
             properties: parts.origin.properties.clone(),
+            sealed: parts.sealed.map(str::to_owned),
         }
+    }
+
+    /// The census in a few numbers; of an encrypted backup without what fingerprints its content.
+    fn summary(&self, census: &Census) -> Summary {
+        let summary = census.summary();
+        Summary {
+            hash: summary.hash.filter(|_| self.sealer.is_none()),
+            ..summary
+        }
+    }
+
+    /// Of an encrypted backup takes out of what is known of server and database what can be a secret; gives it
+    /// encrypted.
+    fn seal_content(&self, origin: &mut Origin) -> Result<Option<String>, JobError> {
+        let Some(sealer) = &self.sealer else {
+            return Ok(None);
+        };
+        let content = SealedContent::take(&mut origin.server, &mut origin.properties);
+        let sealed = serde_json::to_vec(&content)
+            .map_err(std::io::Error::from)
+            .and_then(|text| sealer.seal_text(&text));
+        sealed
+            .map(Some)
+            .map_err(|error| JobError::Internal(format!("cannot encrypt: {error}")))
     }
 }

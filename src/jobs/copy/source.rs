@@ -55,7 +55,7 @@ pub(super) fn files_of(
         digest: digest.cloned(),
         is_directory: false,
     };
-    let role = Role::Artifact(artifact.format, artifact.compression);
+    let role = manifest.artifact_role();
     let mut dump = file(FileRole::Artifact, role, Some(&artifact.digest));
     if is_directory {
         dump.suffix.push_str(".tar");
@@ -64,10 +64,11 @@ pub(super) fn files_of(
     let census = &manifest.census.digest;
     let mut files = vec![
         file(FileRole::Manifest, Role::Manifest, None),
-        file(FileRole::Census, Role::Census, Some(census)),
+        file(FileRole::Census, manifest.census_role(), Some(census)),
     ];
     let globals = manifest.globals.as_ref().map(|globals| &globals.digest);
-    files.extend(globals.map(|digest| file(FileRole::Globals, Role::Globals, Some(digest))));
+    let role = manifest.globals_role();
+    files.extend(globals.map(|digest| file(FileRole::Globals, role, Some(digest))));
     files.push(dump);
     files
 }

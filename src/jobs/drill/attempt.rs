@@ -21,10 +21,11 @@ use crate::jobs::pin::record_lost_state;
 use crate::jobs::proof::{
     Comparison, ComparisonLevel, about_rewritten, about_unvalidated, read_globals,
 };
+use crate::jobs::readable::ReadableBackup;
 use crate::pipeline::census::{Census, Scanner};
 use crate::pipeline::{Amount, Phase, StreamSummary, judge_globals};
 use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
-use crate::repository::{Manifest, Role, State};
+use crate::repository::{Manifest, State};
 
 /// So many differences are named; beyond, they are only counted.
 const MOST_NAMED: usize = 100;
@@ -98,8 +99,8 @@ impl Drill<'_> {
         let Some(recorded) = &manifest.globals else {
             return Ok(Ok(None));
         };
-        let path = self.repository.path(self.stem, Role::Globals);
-        let globals = read_globals(self.run, path, &recorded.digest).await?;
+        let file = self.readable(manifest).globals();
+        let globals = read_globals(self.run, file, &recorded.digest).await?;
         Ok(match judge_globals(&globals) {
             Some(finding) => Err(format!(
                 "its roles and tablespaces hold what pg_dumpall does not write: {finding}; they were \
@@ -129,13 +130,23 @@ impl Drill<'_> {
         Ok(None)
     }
 
+    /// The backup as its files are read.
+    pub(super) fn readable<'b>(&'b self, manifest: &'b Manifest) -> ReadableBackup<'b> {
+        ReadableBackup {
+            repository: self.repository,
+            stem: self.stem,
+            manifest,
+            opener: self.opener.as_ref(),
+        }
+    }
+
     /// Reads the backup in full, and notes the check. Gives the outcome where it is damaged.
     async fn verify(
         &mut self,
     ) -> Result<Result<(Manifest, Box<StreamSummary>), DrillOutcome>, JobError> {
         self.run.progress.enter(Phase::Checking);
         let began = Instant::now();
-        let manifest = match self.repository.manifest(self.stem) {
+        let mut manifest = match self.repository.manifest(self.stem) {
             Ok(manifest) => manifest,
             Err(error) => {
                 let error = JobError::from(error);
@@ -145,7 +156,8 @@ impl Drill<'_> {
                 };
             }
         };
-        let examined = examine(self.run, self.repository, self.stem, &manifest).await?;
+        self.opener = self.run.context.open_to_drill(&mut manifest)?;
+        let examined = examine(self.run, &self.readable(&manifest)).await?;
         self.took(DrillPhase::Verify, began);
         // A check like any other, whatever becomes of the rest.
         let now = self.run.now();

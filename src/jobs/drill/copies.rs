@@ -7,9 +7,11 @@ use super::report::{DrillOutcome, DrillReport};
 use super::space::shortage_with_fetch;
 use super::{NOTHING_DONE, drill, phase_time, sweep_drills};
 use crate::config::Format;
-use crate::copies::FileRole;
+use crate::copies::{FileRole, Identities};
+use crate::jobs::JobContext;
 use crate::jobs::error::JobError;
 use crate::jobs::fetch::{FetchRequest, check_identities, fetch, opened_by, own_manifest};
+use crate::jobs::readable::open_with;
 use crate::jobs::record::{append, close_dead_runs};
 use crate::jobs::rehearse::{Proof, RehearsalRequest};
 use crate::jobs::run::Run;
@@ -133,7 +135,9 @@ async fn fetch_and_drill(
     let recipients = identities.map(|identities| opened_by(copy, identities));
     let recipients = recipients.unwrap_or_default();
     let directory = run.context.drill.directory.as_path();
-    let own = own_manifest(run, source, copy, identities).await?;
+    let mut own = own_manifest(run, source, copy, identities).await?;
+    let opener = identities.map(Identities::opener);
+    open_with(&mut own, opener.as_ref())?;
     if let Some(shortage) = shortage_with_fetch(directory, &own, fetched_bytes(request))? {
         return Ok(CopyDrillReport {
             drill: not_tried(request, &own, shortage),
@@ -158,7 +162,13 @@ async fn fetch_and_drill(
         label: fetched.manifest.database.clone(),
         repository: to,
     };
-    let drill = drill(&run.renewed(), &fetched_directory, &fetched.stem).await?;
+    // The files of the backup can be encrypted themselves.
+    let context = JobContext {
+        opener,
+        ..run.context.clone()
+    };
+    let run = run.renewed().in_context(&context);
+    let drill = drill(&run, &fetched_directory, &fetched.stem).await?;
     Ok(CopyDrillReport {
         drill,
         recipients,

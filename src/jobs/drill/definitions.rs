@@ -9,10 +9,12 @@ use chrono::Utc;
 
 use super::restored::Restored;
 use super::{Drill, DrillOutcome, Extent, NOTHING_DONE, sweep_drills};
+use crate::jobs::JobContext;
 use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::limit::Stop;
 use crate::jobs::load::{Loaded, Refusal};
 use crate::jobs::proof::Material;
+use crate::jobs::readable::ReadableBackup;
 use crate::jobs::record::{append, close_dead_runs};
 use crate::jobs::run::Run;
 use crate::jobs::target::BackupDirectory;
@@ -20,10 +22,10 @@ use crate::pipeline::{FoundStatement, read_census};
 use crate::policy::{DefinitionsResult, DefinitionsTrial, is_trial_due};
 use crate::postgres::ServerError;
 use crate::repository::{
-    DefinitionsDetails, Event, Manifest, Operation, Repository, RepositoryError, Role, Stem,
+    DefinitionsDetails, Event, Manifest, Operation, Repository, RepositoryError, Stem,
     TriedDefinitions,
 };
-use crate::{regular_file, threads};
+use crate::threads;
 
 /// How long it may take. Reading a dump takes most of it.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -66,11 +68,15 @@ pub struct DefinitionsReport {
 ///
 /// # Errors
 /// When its census or the ledger cannot be read.
-pub fn are_definitions_due(repository: &Repository, stem: &Stem) -> Result<bool, JobError> {
+pub fn are_definitions_due(
+    context: &JobContext,
+    repository: &Repository,
+    stem: &Stem,
+) -> Result<bool, JobError> {
     let last = last_trial(repository)?;
     Ok(is_trial_due(
         last.as_ref(),
-        &digest(repository, stem)?,
+        &digest(context, repository, stem)?,
         Utc::now(),
     ))
 }
@@ -91,8 +97,12 @@ pub async fn try_definitions(
     let began = Instant::now();
     let (digest, last) = {
         let (repository, stem) = (repository.clone(), stem.clone());
+        let context = run.context.clone();
         threads::start("look", move || {
-            Ok::<_, JobError>((digest(&repository, &stem)?, last_trial(&repository)?))
+            Ok::<_, JobError>((
+                digest(&context, &repository, &stem)?,
+                last_trial(&repository)?,
+            ))
         })?
         .await??
     };
@@ -158,7 +168,7 @@ impl Drill<'_> {
         restored: &mut Restored<'_>,
         manifest: &Manifest,
     ) -> Result<Option<DrillOutcome>, JobError> {
-        let material = Material::of_backup(self.repository, self.stem, manifest);
+        let material = Material::of_backup(&self.readable(manifest));
         let loaded = material.load_definitions(&restored.loader()).await?;
         let judged = Self::judge(restored, manifest, "the definitions", loaded.clone()).await;
         let (Some(DrillOutcome::Refused { .. }), Loaded::Refused(refusal)) = (&judged, &loaded)
@@ -263,11 +273,19 @@ fn last_trial(repository: &Repository) -> Result<Option<DefinitionsTrial>, JobEr
 }
 
 /// The digest of a backup's definitions, by its census.
-fn digest(repository: &Repository, stem: &Stem) -> Result<String, JobError> {
-    let path = repository.path(stem, Role::Census);
-    let file = regular_file::open(&path).map_err(RepositoryError::io("read", &path))?;
-    let (census, _) = read_census(file)
-        .map_err(|error| JobError::failed(format!("cannot read {}: {error}", path.display())))?;
+fn digest(context: &JobContext, repository: &Repository, stem: &Stem) -> Result<String, JobError> {
+    let mut manifest = repository.manifest(stem)?;
+    let opener = context.open_to_drill(&mut manifest)?;
+    let backup = ReadableBackup {
+        repository,
+        stem,
+        manifest: &manifest,
+        opener: opener.as_ref(),
+    };
+    let file = backup.census();
+    let (census, _) = read_census(&file).map_err(|error| {
+        JobError::failed(format!("cannot read {}: {error}", file.path().display()))
+    })?;
     Ok(census.definitions().to_string())
 }
 

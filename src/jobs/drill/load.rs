@@ -46,7 +46,7 @@ impl Drill<'_> {
         manifest: &Manifest,
     ) -> Result<Option<DrillOutcome>, JobError> {
         let (text_bytes, rows) = (manifest.artifact.text_bytes, manifest.census.summary.rows);
-        let loaded = Material::of_backup(self.repository, self.stem, manifest)
+        let loaded = Material::of_backup(&self.readable(manifest))
             .load(&restored.loader(), text_bytes, rows)
             .await?;
         Ok(Self::judge(restored, manifest, "the dump", loaded).await)

@@ -27,6 +27,7 @@ use super::error::{JobError, JobErrorKind};
 use super::record::{append, close_dead_runs};
 use super::run::Run;
 use super::target::BackupDirectory;
+use crate::pipeline::Opener;
 use crate::postgres::sweep_sandboxes;
 use crate::repository::{
     Damage, DrillDetails, Event, Manifest, Operation, PhaseTime, Repository, Role, Stem,
@@ -54,6 +55,8 @@ struct Drill<'a> {
     repository: &'a Repository,
     stem: &'a Stem,
     extent: Extent,
+    /// What opens an encrypted backup, once its manifest has been read.
+    opener: Option<Opener>,
     phases: Vec<(DrillPhase, Duration)>,
     remarks: Vec<String>,
 }
@@ -81,7 +84,7 @@ pub fn sweep_drills(context: &JobContext) -> Result<Vec<PathBuf>, JobError> {
 /// No lock is needed: a backup that retention removes meanwhile could not be tried.
 ///
 /// # Errors
-/// When the run was interrupted, or its outcome cannot be recorded in either place. A backup that is bad, or that
+/// When no identity opens the backup, the run was interrupted, or its outcome cannot be recorded in either place. A backup that is bad, or that
 /// could not be tried, is a report and no error.
 pub async fn drill(
     run: &Run<'_>,
@@ -89,6 +92,13 @@ pub async fn drill(
     stem: &Stem,
 ) -> Result<DrillReport, JobError> {
     let repository = &backup_directory.repository;
+    // Whoever gives no identity, or the wrong one, has made no drill that fails. One that is due has.
+    if run.context.tick.is_none()
+        && let Ok(mut manifest) = repository.manifest(stem)
+        && let Err(error @ JobError::Encrypted(_)) = run.context.open_to_drill(&mut manifest)
+    {
+        return Err(error);
+    }
     let began = Instant::now();
     let mut details = begin_details(repository, stem);
     let ledger = repository.restore_ledger();
@@ -158,6 +168,7 @@ impl<'a> Drill<'a> {
             repository,
             stem,
             extent: Extent::Everything,
+            opener: None,
             phases: Vec::new(),
             remarks: Vec::new(),
         }

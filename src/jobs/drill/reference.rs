@@ -31,7 +31,7 @@ impl Drill<'_> {
         let setting_aside = restored.sandbox.set_aside(restored.conninfo.database());
         self.run.wait_for(setting_aside).await??;
         restored.make_database(manifest).await?;
-        let outcome = Material::of_backup(self.repository, self.stem, manifest)
+        let outcome = Material::of_backup(&self.readable(manifest))
             .load_definitions(&restored.loader())
             .await?;
         let what = "the definitions without their rows";

@@ -18,8 +18,8 @@ use super::run::Run;
 use crate::config::Compression;
 use crate::pipeline::compression::Settings;
 use crate::pipeline::{
-    Batched, Phase, Progress, ReadBack, StreamError, StreamSummary, WriteProgress, follow_dump,
-    read_dump, write_dump,
+    Batched, InputFile, Phase, Progress, ReadBack, Sealer, StreamError, StreamSummary,
+    WriteProgress, follow_dump, read_dump, write_dump,
 };
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Conninfo, Exit, FailedTable,
@@ -299,6 +299,8 @@ pub(super) struct DumpFile<'a> {
     pub(super) run: &'a Run<'a>,
     pub(super) staging: &'a Staging<'a>,
     pub(super) role: Role,
+    /// What encrypts it, if it is encrypted.
+    pub(super) sealer: Option<&'a Sealer>,
 }
 
 impl DumpFile<'_> {
@@ -314,15 +316,16 @@ impl DumpFile<'_> {
         let began = std::time::Instant::now();
         let write_progress = Arc::new(WriteProgress::default());
         let mut tail_reader = follow(
-            path.clone(),
+            self.as_written(),
             &write_progress,
             settings.compression,
             progress,
         )?;
         let (counted, grown) = (Arc::clone(progress), Arc::clone(&write_progress));
         let doing = format!("cannot write {}", path.display());
+        let sealer = self.sealer.cloned();
         let written = dumper.stream(&doing, move |source| {
-            write_dump(source, file, settings, &grown, &counted)
+            write_dump(source, file, (settings, sealer.as_ref()), &grown, &counted)
         });
         let written = match written.await {
             Ok(written) => written,
@@ -331,13 +334,7 @@ impl DumpFile<'_> {
                 if let Ok(outcome) = timeout(LAST_BLOCK, tail_reader).await {
                     let _ = outcome?;
                 }
-                return Err(match error {
-                    JobError::Stream {
-                        source: StreamError::Write(source),
-                        ..
-                    } => RepositoryError::io("write", &path)(source).into(),
-                    error => error,
-                });
+                return Err(self.not_written(error));
             }
         };
         let dump_time = began.elapsed();
@@ -356,33 +353,47 @@ impl DumpFile<'_> {
     }
 }
 
+impl DumpFile<'_> {
+    /// The file as this run reads it back.
+    pub(super) fn as_written(&self) -> InputFile {
+        let opener = self.sealer.map(Sealer::opener);
+        InputFile::new(self.staging.path(self.role), opener)
+    }
+
+    /// Names the file that could not be written.
+    pub(super) fn not_written(&self, error: JobError) -> JobError {
+        match error {
+            JobError::Stream {
+                source: StreamError::Write(source),
+                ..
+            } => RepositoryError::io("write", &self.staging.path(self.role))(source).into(),
+            error => error,
+        }
+    }
+}
+
 /// Reads a dump in plain format back from the disk while it is written, on a thread of its own.
 fn follow(
-    path: PathBuf,
+    file: InputFile,
     write_progress: &Arc<WriteProgress>,
     compression: Compression,
     progress: &Arc<Progress>,
 ) -> Result<Thread<Result<ReadBack, StreamError>>, NoThread> {
     let (write_progress, counted) = (Arc::clone(write_progress), Arc::clone(progress));
     threads::start("follow", move || {
-        let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
-        follow_dump(file, write_progress, compression, &counted)
+        follow_dump(&file, write_progress, compression, &counted)
     })
 }
 
 /// Reads a dump in plain format from the disk on a thread of its own.
 pub(super) async fn read_back(
     run: &Run<'_>,
-    path: PathBuf,
+    file: InputFile,
     compression: Compression,
 ) -> Result<StreamSummary, JobError> {
     let counted = Arc::clone(&run.progress);
-    let doing = format!("cannot read back {}", path.display());
-    blocking(run, &doing, move || {
-        let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
-        read_dump(file, compression, &counted)
-    })
-    .await
+    let doing = format!("cannot read back {}", file.path().display());
+    blocking(run, &doing, move || read_dump(&file, compression, &counted)).await
 }
 
 /// Runs a part of the stream on a thread of its own, within the limit.

@@ -40,22 +40,21 @@ pub(super) fn read(copy: &CopyManifest, text: &str) -> Result<(Manifest, Stem), 
 /// Each file of the one is a file of the other.
 fn check_files(copy: &CopyManifest, manifest: &Manifest, stem: &Stem) -> Result<(), String> {
     let artifact = &manifest.artifact;
-    let dump = Role::Artifact(artifact.format, artifact.compression);
     let globals = manifest.globals.as_ref();
     let expected = [
         (
             FileRole::Artifact,
-            dump,
+            manifest.artifact_role(),
             Some((&artifact.file, &artifact.digest)),
         ),
         (
             FileRole::Census,
-            Role::Census,
+            manifest.census_role(),
             Some((&manifest.census.file, &manifest.census.digest)),
         ),
         (
             FileRole::Globals,
-            Role::Globals,
+            manifest.globals_role(),
             globals.map(|globals| (&globals.file, &globals.digest)),
         ),
     ];
@@ -64,7 +63,7 @@ fn check_files(copy: &CopyManifest, manifest: &Manifest, stem: &Stem) -> Result<
         match (file_of(copy, role), recorded) {
             (None, None) => {}
             (Some(file), Some((name, digest))) => {
-                let is_directory = local == Role::Artifact(Format::Directory, artifact.compression);
+                let is_directory = matches!(local, Role::Artifact(Format::Directory, ..));
                 let end = if is_directory { ".tar" } else { "" };
                 if *name != format!("{stem}{suffix}")
                     || file.name != copy.copy.file(&format!("{suffix}{end}"))

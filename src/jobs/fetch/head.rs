@@ -29,6 +29,8 @@ pub async fn fetch_head(run: &Run<'_>, request: &FetchRequest<'_>) -> Result<Ste
         globals = Some(content);
     }
     request.to.create()?;
-    request.to.put_head(&stem, &text, globals.as_deref())?;
+    let role = manifest.globals_role();
+    let globals = globals.as_deref().map(|globals| (role, globals));
+    request.to.put_head(&stem, &text, globals)?;
     Ok(stem)
 }

@@ -2,7 +2,7 @@
 //! Nothing of it is kept, and none of it reaches a disk.
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,13 @@ use crate::copies::{CopiedFile, Copy, FileRole, Identities};
 use crate::jobs::archive::{programs_to_read, without_a_server};
 use crate::jobs::dump::{Dumper, Overheard};
 use crate::jobs::error::{JobError, census_damage};
+use crate::jobs::readable::open_with;
 use crate::jobs::run::Run;
 use crate::pipeline::census::Census;
 use crate::pipeline::compression::Decoder;
 use crate::pipeline::{
-    Amount, ArchiveText, Digest, Digesting, Phase, Progress, StreamError, listing_digest,
-    read_census, read_dump_stream,
+    Amount, ArchiveText, Content, Digest, Digesting, Opener, Phase, Progress, StreamError,
+    listing_digest, read_census_stream, read_dump_stream,
 };
 use crate::postgres::{ChildInput, Confinement, archive_on_stdin_arguments, input_pipe};
 use crate::repository::Manifest;
@@ -71,19 +72,26 @@ pub(in crate::jobs) async fn open_copy(
     run.progress.expect(Amount::Bytes(signed.bytes()));
     let examination = Examination::new((run, source), opening, signed);
     let (own, ..) = examination.own_manifest().await?;
-    let own = Box::new(own);
+    let mut own = Box::new(own);
+    let opener = identities.map(Identities::opener);
+    let opener = open_with(&mut own, opener.as_ref())?;
+    let own_files = OwnFiles {
+        examination: &examination,
+        own: &own,
+        opener,
+    };
     if let (Some(file), Some(globals)) = (file_of(signed, FileRole::Globals), &own.globals) {
         examination.compare(file, &globals.digest).await?;
     }
-    let expected = examination.census(&own).await?;
+    let expected = own_files.census().await?;
     let dump = examination.the_file(FileRole::Artifact)?;
     let compared = match own.artifact.format {
         Format::Directory => {
-            examination.compare_rows(dump, &own, &expected).await?;
+            own_files.compare_rows(dump, &expected).await?;
             Compared::Rows
         }
         Format::Plain | Format::Custom => {
-            let found = examination.census_of_dump(dump, &own).await?;
+            let found = own_files.census_of_dump(dump).await?;
             if let Some(difference) = found.differences(&expected).into_iter().next() {
                 return Err(examination.disagree(&difference.to_string()));
             }
@@ -112,18 +120,31 @@ impl Examination<'_> {
             self.download.source.label
         ))
     }
+}
 
+/// The files of the backup in a copy, which can be encrypted themselves.
+struct OwnFiles<'a> {
+    examination: &'a Examination<'a>,
+    /// The backup's own manifest.
+    own: &'a Manifest,
+    /// What opens them, where they are.
+    opener: Option<Opener>,
+}
+
+impl OwnFiles<'_> {
     /// The census that was taken when the backup was made.
-    async fn census(&self, own: &Manifest) -> Result<Census, JobError> {
-        let file = self.the_file(FileRole::Census)?;
-        let (census, digest) = self.through(file, read_census).await?;
-        self.agree(file, &digest, &own.census.digest)?;
+    async fn census(&self) -> Result<Census, JobError> {
+        let (examination, opener) = (self.examination, self.opener.clone());
+        let file = examination.the_file(FileRole::Census)?;
+        let read = move |pieces: Pieces| read_census_stream(pieces, opener.as_ref());
+        let (census, digest) = examination.through(file, read).await?;
+        examination.agree(file, &digest, &self.own.census.digest)?;
         match census {
             Ok((census, _)) => Ok(census),
             Err(error) => Err(JobError::Damaged(format!(
                 "{} at {}: {}",
                 file.name,
-                self.download.source.label,
+                examination.download.source.label,
                 census_damage(&error)
             ))),
         }
@@ -131,42 +152,45 @@ impl Examination<'_> {
 
     /// The census of the dump, in plain or custom format, as it passes. Bytes that are those of the manifest were
     /// good when they were written; whoever cannot read them is to blame himself.
-    async fn census_of_dump(&self, file: &CopiedFile, own: &Manifest) -> Result<Census, JobError> {
-        let compression = own.artifact.compression;
-        let (census, digest) = if own.artifact.format == Format::Plain {
-            let read =
-                move |pieces: Pieces| read_dump_stream(pieces, compression, &Progress::default());
-            let (summary, digest) = self.through(file, read).await?;
-            let doing = format!(
-                "cannot read the dump in the copy of {}",
-                self.copy.copy.stem()
-            );
+    async fn census_of_dump(&self, file: &CopiedFile) -> Result<Census, JobError> {
+        let (artifact, examination) = (&self.own.artifact, self.examination);
+        let compression = artifact.compression;
+        let (census, digest) = if artifact.format == Format::Plain {
+            let opener = self.opener.clone();
+            let read = move |pieces: Pieces| {
+                let source = (pieces, opener.as_ref());
+                read_dump_stream(source, compression, &Progress::default())
+            };
+            let (summary, digest) = examination.through(file, read).await?;
             let census = summary.map(|summary| summary.census);
-            (census.map_err(JobError::stream(doing)), digest)
+            (census.map_err(JobError::stream(self.doing("dump"))), digest)
         } else {
-            self.census_of_archive(file, own).await?
+            self.census_of_archive(file).await?
         };
-        self.agree(file, &digest, &own.artifact.digest)?;
+        examination.agree(file, &digest, &artifact.digest)?;
         census
+    }
+
+    /// What cannot be done when it fails.
+    fn doing(&self, what: &str) -> String {
+        let stem = self.examination.copy.copy.stem();
+        format!("cannot read the {what} in the copy of {stem}")
     }
 
     /// The same of an archive in custom format, by a `pg_restore` that reads it from its stdin.
     async fn census_of_archive(
         &self,
         file: &CopiedFile,
-        own: &Manifest,
     ) -> Result<(Result<Census, JobError>, Digest), JobError> {
-        let run = self.download.run;
-        let programs = programs_to_read(run.context, own).await?;
+        let run = self.examination.download.run;
+        let programs = programs_to_read(run.context, self.own).await?;
         let (mut writer, reader, mark) = input_pipe().map_err(JobError::no_pipe)?;
-        let (sender, mut pieces) = mpsc::channel::<Vec<u8>>(1);
-        // It ends with the program, or with the file.
+        let (sender, pieces) = mpsc::channel(1);
+        let opener = self.opener.clone();
+        // It ends with the program, or with the file. What is damaged is known by its digest.
         drop(threads::start("feed", move || {
-            while let Some(piece) = pieces.blocking_recv() {
-                if writer.write_all(&piece).is_err() {
-                    return;
-                }
-            }
+            let content = Content::of(Pieces::new(pieces), opener.as_ref());
+            content.and_then(|mut content| io::copy(&mut content, &mut writer))
         })?);
         let restorer = Dumper {
             run,
@@ -177,38 +201,26 @@ impl Examination<'_> {
             overheard: &Overheard::default(),
             confinement: Confinement::default(),
         };
-        let doing = format!(
-            "cannot read the archive in the copy of {}",
-            self.copy.copy.stem()
-        );
+        let doing = self.doing("archive");
         let progress = Arc::<Progress>::default();
         let restoring = restorer.stream_from(ChildInput::Pipe(reader, mark), &doing, move |text| {
             ArchiveText::read(text, None, &progress)
         });
-        let (digest, text) = tokio::join!(self.feed(file, sender), restoring);
+        let (digest, text) = tokio::join!(self.examination.feed(file, sender), restoring);
         Ok((text.map(ArchiveText::into_census), digest?))
     }
 
     /// Compares the rows in an archive in directory format, table by table, as its files pass.
-    async fn compare_rows(
-        &self,
-        file: &CopiedFile,
-        own: &Manifest,
-        expected: &Census,
-    ) -> Result<(), JobError> {
-        let compression = own.artifact.compression;
-        let (read, _) = self
+    async fn compare_rows(&self, file: &CopiedFile, expected: &Census) -> Result<(), JobError> {
+        let (artifact, examination) = (&self.own.artifact, self.examination);
+        let compression = artifact.compression;
+        let (read, _) = examination
             .through(file, move |pieces| read_archive(pieces, compression))
             .await?;
-        let (digest, counted) = read.map_err(|error| self.unusable_archive(file, &error))?;
-        self.agree(file, &digest, &own.artifact.digest)?;
-        let mut rows = counted.map_err(|error| {
-            let doing = format!(
-                "cannot read the dump in the copy of {}",
-                self.copy.copy.stem()
-            );
-            JobError::stream(doing)(StreamError::Read(error))
-        })?;
+        let (digest, counted) = read.map_err(|error| examination.unusable_archive(file, &error))?;
+        examination.agree(file, &digest, &artifact.digest)?;
+        let mut rows = counted
+            .map_err(|error| JobError::stream(self.doing("dump"))(StreamError::Read(error)))?;
         rows.sort_unstable();
         let Some(expected) = expected.row_counts() else {
             return Ok(());
@@ -217,7 +229,7 @@ impl Examination<'_> {
             return Ok(());
         }
         let sum = |rows: &[u64]| rows.iter().sum::<u64>();
-        Err(self.disagree(&format!(
+        Err(examination.disagree(&format!(
             "{} rows of {} tables are in it, and {} rows of {} tables were dumped",
             sum(&rows),
             rows.len(),

@@ -12,7 +12,7 @@ use crate::pipeline::{
     take_parts,
 };
 use crate::postgres::archive_definitions_arguments;
-use crate::{regular_file, threads};
+use crate::threads;
 
 impl Loader<'_> {
     /// Loads every statement of a dump in plain format that makes no rows, in the order in which the dump has
@@ -31,9 +31,8 @@ impl Loader<'_> {
         };
         let adaptation = dump.adaptation;
         self.load_text(&doing, move |sink| match dump.text {
-            DumpText::File { path, compression } => {
-                let file = regular_file::open(path).map_err(StreamError::Read)?;
-                let text = Text::of_file(file, compression)?;
+            DumpText::File { file, compression } => {
+                let text = Text::of_file(&file, compression)?;
                 pass.all(text.adapted(adaptation.as_ref()), sink)
             }
             DumpText::Program(source) => {
@@ -52,7 +51,7 @@ impl Loader<'_> {
         archive: &ArchiveFile,
         accepts_unexpected: bool,
     ) -> Result<Loaded, JobError> {
-        let arguments = archive_definitions_arguments(&archive.path);
+        let arguments = archive_definitions_arguments(archive.path());
         let (extracting, dump) = self.extract(archive, arguments, accepts_unexpected)?;
         loaded_from(extracting, self.load_definitions(dump)).await
     }
@@ -74,9 +73,8 @@ impl Loader<'_> {
         let reading = threads::start("look", move || {
             let pass = |_: &mut StatementAt| Ok(());
             match dump.text {
-                DumpText::File { path, compression } => {
-                    let file = regular_file::open(path).map_err(StreamError::Read)?;
-                    let text = Text::of_file(file, compression)?.adapted(adaptation.as_ref());
+                DumpText::File { file, compression } => {
+                    let text = Text::of_file(&file, compression)?.adapted(adaptation.as_ref());
                     take_parts(text, tap, accepts, &progress, pass)
                 }
                 DumpText::Program(source) => {
@@ -106,7 +104,7 @@ impl Loader<'_> {
         archive: &ArchiveFile,
         line: u64,
     ) -> Result<Option<FoundStatement>, JobError> {
-        let arguments = archive_definitions_arguments(&archive.path);
+        let arguments = archive_definitions_arguments(archive.path());
         let (extracting, dump) = self.extract(archive, arguments, true)?;
         let (extracted, found) = tokio::join!(extracting, self.definition_at(dump, line));
         extracted?;

@@ -2,7 +2,6 @@
 //! the order of things goes to the first, and indexes are made side by side.
 
 use std::io::PipeReader;
-use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 use tokio::net::unix::pipe::Receiver;
@@ -20,14 +19,14 @@ use crate::config::Compression;
 use crate::jobs::error::JobError;
 use crate::jobs::limit::Stop;
 use crate::pipeline::{
-    Adaptation, Progress, Segment, StreamError, Text, hold_event_triggers, release_event_triggers,
-    take_segments,
+    Adaptation, InputFile, Progress, Segment, StreamError, Text, hold_event_triggers,
+    release_event_triggers, take_segments,
 };
 use crate::postgres::{
     ChildError, ChildInput, ChildOutput, Exit, ProgramInput, input_pipe,
     load_text_and_answer_arguments,
 };
-use crate::{regular_file, threads};
+use crate::threads;
 
 /// A dump in plain format.
 #[derive(Debug)]
@@ -49,8 +48,8 @@ pub(in crate::jobs) struct Dump {
 pub(in crate::jobs) enum DumpText {
     /// A file.
     File {
-        /// Its path.
-        path: PathBuf,
+        /// Where it is, and what opens it.
+        file: InputFile,
         /// How it is compressed.
         compression: Compression,
     },
@@ -247,9 +246,8 @@ impl Dump {
             held.map_or(Ok(()), |held| each(Segment::Ordered(held)))
         };
         match self.text {
-            DumpText::File { path, compression } => {
-                let file = regular_file::open(path).map_err(StreamError::Read)?;
-                let text = Text::of_file(file, compression)?.adapted(adaptation.as_ref());
+            DumpText::File { file, compression } => {
+                let text = Text::of_file(&file, compression)?.adapted(adaptation.as_ref());
                 take_segments(text, accepts_unexpected, progress, &mut pass)
             }
             DumpText::Program(source) => take_segments(

@@ -1,14 +1,12 @@
 //! The roles and tablespaces that stand next to a backup.
 
 use std::fmt::Display;
-use std::path::PathBuf;
 
 use crate::config::Compression;
 use crate::jobs::dump::blocking;
 use crate::jobs::error::JobError;
 use crate::jobs::run::Run;
-use crate::pipeline::{Digest, StreamError, read_text};
-use crate::regular_file;
+use crate::pipeline::{Digest, InputFile, read_text};
 
 /// They are held in memory; a hundred thousand roles need a tenth of this.
 const LONGEST: usize = 256 << 20;
@@ -19,13 +17,12 @@ const LONGEST: usize = 256 << 20;
 /// When they are not what was written, or longer than anything that `pg_dumpall` writes, or the limit is reached.
 pub(in crate::jobs) async fn read_globals(
     run: &Run<'_>,
-    path: PathBuf,
+    file: InputFile,
     expected: &Digest,
 ) -> Result<Vec<u8>, JobError> {
-    let shown = path.display().to_string();
+    let shown = file.path().display().to_string();
     let read = blocking(run, &shown, move || {
-        let file = regular_file::open(path).map_err(StreamError::Read)?;
-        read_text(file, Compression::Gzip, LONGEST)
+        read_text(&file, Compression::Gzip, LONGEST)
     })
     .await;
     let damaged =

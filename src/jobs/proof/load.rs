@@ -1,19 +1,17 @@
 //! Loading a backup's dump into an empty database, and its definitions alone into another.
 
-use std::path::PathBuf;
-
 use crate::config::{Compression, Format};
 use crate::jobs::archive_file::ArchiveFile;
 use crate::jobs::error::JobError;
 use crate::jobs::load::{Additions, Dump, DumpText, Loaded, Loader, ahead};
-use crate::pipeline::{Adaptation, FoundStatement, Phase};
-use crate::repository::{Manifest, Repository, Role, Stem};
+use crate::jobs::readable::ReadableBackup;
+use crate::pipeline::{Adaptation, FoundStatement, InputFile, Phase};
 
 /// A dump, as a server gets it.
 #[derive(Clone, Debug)]
 pub(in crate::jobs) struct Material {
     /// Its file or directory.
-    pub(in crate::jobs) path: PathBuf,
+    pub(in crate::jobs) file: InputFile,
     pub(in crate::jobs) format: Format,
     pub(in crate::jobs) compression: Compression,
     /// Whether a manifest says by its digest that it is what was written. An archive without one is loaded
@@ -32,21 +30,17 @@ pub(in crate::jobs) struct Material {
 
 impl Material {
     /// The dump of a backup, for a server on which nothing it does can harm: all of it is sent.
-    pub(in crate::jobs) fn of_backup(
-        repository: &Repository,
-        stem: &Stem,
-        manifest: &Manifest,
-    ) -> Self {
-        let (format, compression) = (manifest.artifact.format, manifest.artifact.compression);
+    pub(in crate::jobs) fn of_backup(backup: &ReadableBackup<'_>) -> Self {
+        let artifact = &backup.manifest.artifact;
         Self {
-            path: repository.path(stem, Role::Artifact(format, compression)),
-            format,
-            compression,
+            file: backup.artifact(),
+            format: artifact.format,
+            compression: artifact.compression,
             has_manifest: true,
             packed: Compression::None,
             adaptation: None,
             accepts_unexpected: true,
-            additions: Additions::of(manifest),
+            additions: Additions::of(backup.manifest),
         }
     }
 
@@ -63,8 +57,10 @@ impl Material {
     ) -> Result<Loaded, JobError> {
         let progress = &loader.run.progress;
         progress.enter(Phase::Loading);
+        // pg_restore itself loads from a file alone, and that of an encrypted archive is not to be on a disk.
+        let is_loaded_by_itself = self.has_manifest && !self.file.is_encrypted();
         // An archive that is loaded as text is followed by its text.
-        let followed = if self.has_manifest {
+        let followed = if is_loaded_by_itself {
             self.format
         } else {
             Format::Plain
@@ -72,8 +68,8 @@ impl Material {
         progress.expect(ahead(followed, text_bytes, rows));
         match self.format {
             Format::Plain => loader.load_dump(self.text()).await,
-            Format::Custom | Format::Directory if self.has_manifest => {
-                loader.load_archive(&self.path, &self.additions).await
+            Format::Custom | Format::Directory if is_loaded_by_itself => {
+                loader.load_archive(&self.file, &self.additions).await
             }
             Format::Custom | Format::Directory => {
                 let accepts = self.accepts_unexpected;
@@ -120,9 +116,9 @@ impl Material {
 
     fn text(&self) -> Dump {
         Dump {
-            name: self.path.display().to_string(),
+            name: self.file.path().display().to_string(),
             text: DumpText::File {
-                path: self.path.clone(),
+                file: self.file.clone(),
                 compression: self.compression,
             },
             adaptation: self.adaptation.clone(),
@@ -133,7 +129,7 @@ impl Material {
 
     fn archive(&self) -> ArchiveFile {
         ArchiveFile {
-            path: self.path.clone(),
+            file: self.file.clone(),
             format: self.format,
             packed: self.packed,
             adaptation: self.adaptation.clone(),

@@ -181,7 +181,7 @@ impl RestoreOrder<'_> {
         };
         let mut source = Source::open(run, self.source, self.salvages).await?;
         run.step_log.update(|facts| {
-            facts.file = Some(source.path.display().to_string());
+            facts.file = Some(source.path().display().to_string());
             facts.backup_started = source.started();
         });
         let connecting = connect_to_another(run.context, self.connection, self.into);

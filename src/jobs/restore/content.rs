@@ -135,7 +135,7 @@ impl Restore<'_> {
     pub(in crate::jobs) fn material(&self) -> Material {
         let source = &self.prepared.source;
         Material {
-            path: source.path.clone(),
+            file: source.file.clone(),
             format: source.format,
             compression: source.compression,
             packed: source.packed,

@@ -12,7 +12,7 @@ use crate::jobs::dump::blocking;
 use crate::jobs::run::Run;
 use crate::pipeline::compression::Decoder;
 use crate::pipeline::{
-    DatabaseOptions, FIRST, Form, Inside, StreamError, Unread, databases_inside, form_of,
+    DatabaseOptions, FIRST, Form, InputFile, Inside, StreamError, Unread, databases_inside, form_of,
 };
 use crate::postgres::{DatabaseProperties, SecurityLabel, Setting};
 use crate::regular_file;
@@ -78,8 +78,7 @@ pub(super) async fn open(
     let (read, counted) = (path.to_owned(), Arc::clone(&run.progress));
     let compression = described.compression;
     let surveying = blocking(run, &doing, move || {
-        let file = regular_file::open(read).map_err(StreamError::Read)?;
-        databases_inside(file, compression, &counted)
+        databases_inside(InputFile::new(read, None).open()?, compression, &counted)
     });
     match surveying.await {
         Ok(inside) => choose(path, described, inside, of_database),

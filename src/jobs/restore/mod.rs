@@ -157,7 +157,7 @@ pub struct Ahead {
 pub async fn look_ahead(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<Ahead, JobError> {
     let (prepared, problems) = Preparation::look(run, request, Depth::Ask).await?;
     let of_file = || {
-        let metadata = prepared.source.path.metadata().ok()?;
+        let metadata = prepared.source.path().metadata().ok()?;
         metadata.is_file().then_some(metadata.len())
     };
     let manifest = prepared.source.manifest.as_ref();
@@ -279,7 +279,7 @@ impl Preparation<'_> {
             plan,
             _lock: lock,
             // Where there is nothing, reading it says so.
-            stamp: Stamp::of(&source.path).ok(),
+            stamp: Stamp::of(source.path()).ok(),
             source,
             stream_summary: None,
             server_facts,

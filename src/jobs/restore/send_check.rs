@@ -108,7 +108,7 @@ impl Stamp {
     /// # Errors
     /// When the files are not what they were.
     pub(in crate::jobs) fn check(stamp: Option<&Self>, source: &Source) -> Result<(), JobError> {
-        match Self::of(&source.path) {
+        match Self::of(source.path()) {
             Ok(now) if Some(&now) == stamp => Ok(()),
             Ok(_) => Err(JobError::Refused(format!(
                 "{} was changed after it had been read\nhint: run it again",
@@ -116,7 +116,7 @@ impl Stamp {
             ))),
             Err(error) => Err(JobError::failed(format!(
                 "cannot read {}: {error}",
-                source.path.display()
+                source.path().display()
             ))),
         }
     }

@@ -1,7 +1,7 @@
 //! What is restored: a backup with its manifest, or the output of `pg_dump` without one. Either is read
 //! in full before anything is done with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, FixedOffset};
@@ -14,17 +14,18 @@ use crate::jobs::archive_file::ArchiveFile;
 use crate::jobs::dump::{Dumper, Overheard, blocking};
 use crate::jobs::examine::{Examined, examine};
 use crate::jobs::proof::{ComparisonLevel, major_of, read_globals};
+use crate::jobs::readable::ReadableBackup;
 use crate::jobs::run::Run;
 use crate::jobs::{BackupDirectory, JobContext, JobError};
 use crate::pipeline::{
-    Adaptation, Amount, ArchiveReceipt, Finding, Phase, StreamError, StreamSummary, judge_globals,
-    read_dump_file,
+    Adaptation, Amount, ArchiveReceipt, Finding, InputFile, Opener, Phase, StreamError,
+    StreamSummary, judge_globals, read_dump_file,
 };
 use crate::postgres::{
     Confinement, Conninfo, DatabaseProperties, Programs, ServerFacts, archive_as_sql_arguments,
     database_properties,
 };
-use crate::repository::{Manifest, Role, Stem};
+use crate::repository::{Manifest, Stem};
 
 /// Which dump is restored.
 #[derive(Clone, Debug)]
@@ -45,7 +46,7 @@ pub(in crate::jobs) struct Source {
     /// How it is called.
     pub(in crate::jobs) label: String,
     /// The dump's file or directory.
-    pub(in crate::jobs) path: PathBuf,
+    pub(in crate::jobs) file: InputFile,
     pub(in crate::jobs) format: Format,
     pub(in crate::jobs) compression: Compression,
     /// How an archive is compressed once more, around what `pg_dump` has written.
@@ -60,6 +61,8 @@ pub(in crate::jobs) struct Source {
     reader: u32,
     /// None for the output of `pg_dump` without a manifest.
     pub(in crate::jobs) manifest: Option<Manifest>,
+    /// What opens an encrypted backup.
+    opener: Option<Opener>,
     /// Roles and tablespaces of the cluster it comes from, as SQL.
     pub(in crate::jobs) globals: Vec<u8>,
     /// Why a salvage goes without these.
@@ -96,13 +99,19 @@ impl Source {
     ) -> Result<Self, JobError> {
         match source {
             RestoreSource::Backup(backup_directory, stem) => {
-                let manifest = backup_directory.repository.manifest(stem)?;
+                let mut manifest = backup_directory.repository.manifest(stem)?;
+                let opener = run.context.open(&mut manifest)?;
+                let backup = ReadableBackup {
+                    repository: &backup_directory.repository,
+                    stem,
+                    manifest: &manifest,
+                    opener: opener.as_ref(),
+                };
                 let artifact = &manifest.artifact;
-                let role = Role::Artifact(artifact.format, artifact.compression);
                 let mut lost_globals = None;
                 let globals = if let Some(recorded) = &manifest.globals {
-                    let path = backup_directory.repository.path(stem, Role::Globals);
-                    let globals = match read_globals(run, path, &recorded.digest).await {
+                    let file = backup.globals();
+                    let globals = match read_globals(run, file, &recorded.digest).await {
                         Ok(globals) => {
                             only_roles(&format!("the backup {stem}"), &globals).map(|()| globals)
                         }
@@ -123,7 +132,7 @@ impl Source {
                 };
                 Ok(Self {
                     label: stem.to_string(),
-                    path: backup_directory.repository.path(stem, role),
+                    file: backup.artifact(),
                     format: artifact.format,
                     compression: artifact.compression,
                     packed: Compression::None,
@@ -136,6 +145,7 @@ impl Source {
                         .server
                         .major()
                         .max(major_of(&manifest.pg_dump).unwrap_or_default()),
+                    opener,
                     manifest: Some(manifest),
                 })
             }
@@ -151,7 +161,8 @@ impl Source {
         only_roles(&label, &described.globals)?;
         Ok(Self {
             label,
-            path,
+            file: InputFile::new(path, None),
+            opener: None,
             format: described.format,
             compression: described.compression,
             packed: described.packed,
@@ -175,10 +186,32 @@ impl Source {
         }
     }
 
+    /// Where the dump is.
+    pub(in crate::jobs) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The backup that it is; none where it is a file without a manifest.
+    pub(in crate::jobs) fn backup<'a>(
+        &'a self,
+        source: &'a RestoreSource,
+    ) -> Option<ReadableBackup<'a>> {
+        let (RestoreSource::Backup(directory, stem), Some(manifest)) = (source, &self.manifest)
+        else {
+            return None;
+        };
+        Some(ReadableBackup {
+            repository: &directory.repository,
+            stem,
+            manifest,
+            opener: self.opener.as_ref(),
+        })
+    }
+
     /// Its archive.
     pub(in crate::jobs) fn archive(&self) -> ArchiveFile {
         ArchiveFile {
-            path: self.path.clone(),
+            file: self.file.clone(),
             format: self.format,
             packed: self.packed,
             adaptation: self.adaptation.clone(),
@@ -200,10 +233,10 @@ impl Source {
             let ahead = Amount::Bytes(manifest.artifact.text_bytes);
             run.progress.expect(ahead);
         }
-        if let (RestoreSource::Backup(backup_directory, stem), Some(manifest)) =
-            (source, &self.manifest)
+        if let (RestoreSource::Backup(backup_directory, stem), Some(backup)) =
+            (source, self.backup(source))
         {
-            return match examine(run, &backup_directory.repository, stem, manifest).await? {
+            return match examine(run, &backup).await? {
                 Examined::Whole(stream_summary) => Ok(*stream_summary),
                 Examined::Damaged(damage) => Err(JobError::Damaged(format!(
                     "the backup {stem} is damaged: {damage}\nhint: `{}` lists the others",
@@ -214,7 +247,7 @@ impl Source {
         let damaged = |what: String| {
             JobError::Damaged(format!(
                 "{} is not a complete dump: {what}",
-                self.path.display()
+                self.path().display()
             ))
         };
         let read = if self.format == Format::Plain {
@@ -225,7 +258,7 @@ impl Source {
             let restorer = Dumper {
                 run,
                 program: programs.pg_restore(),
-                arguments: archive_as_sql_arguments(&self.path),
+                arguments: archive_as_sql_arguments(self.path()),
                 application: "pgbackupd",
                 conninfo: &without_a_server(run.context)?,
                 overheard: &overheard,
@@ -233,7 +266,7 @@ impl Source {
             };
             let read = read_archive(&restorer, &self.archive()).await;
             for remark in overheard.into_remarks() {
-                tracing::warn!("{}: {remark}", self.path.display());
+                tracing::warn!("{}: {remark}", self.path().display());
             }
             read.map(ArchiveReceipt::into_summary)
         };
@@ -254,13 +287,12 @@ impl Source {
 
     /// Reads the text of a dump file.
     async fn read_text(&self, run: &Run<'_>) -> Result<StreamSummary, JobError> {
-        let (path, compression) = (self.path.clone(), self.compression);
+        let (file, compression) = (self.file.clone(), self.compression);
         let adaptation = self.adaptation.clone().unwrap_or_default();
         let counted = Arc::clone(&run.progress);
-        let doing = format!("cannot read {}", path.display());
+        let doing = format!("cannot read {}", file.path().display());
         blocking(run, &doing, move || {
-            let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
-            read_dump_file(file, compression, &adaptation, &counted)
+            read_dump_file(&file, compression, &adaptation, &counted)
         })
         .await
     }

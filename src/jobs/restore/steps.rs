@@ -173,7 +173,7 @@ fn plan_of_a_restore(
     let mut steps = Vec::new();
     let mut step = |what: String, like| steps.push(PlannedStep::new(what, like));
     step(
-        format!("read {} in full{read}", source.path.display()),
+        format!("read {} in full{read}", source.path().display()),
         &[DrillPhase::Verify],
     );
     step(
@@ -232,7 +232,7 @@ fn plan_of_a_salvage(
         server,
         ..
     } = plan;
-    let path = source.path.display();
+    let path = source.path().display();
     let steps = [
         display_roles(request, source, server_facts),
         format!("create the database {loads_into} on {server} from template0"),

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use super::load::Loaded;
 use super::missing::{Missing, MissingState};
+use crate::jobs::JobError;
 use crate::jobs::examine::is_dump_changed;
 use crate::jobs::proof::{Comparison, census_of};
+use crate::jobs::readable::ReadableBackup;
 use crate::jobs::restore::work::{Loading, Restore};
-use crate::jobs::{JobError, RestoreSource};
 use crate::pipeline::census::{Census, Difference};
 use crate::pipeline::{Phase, ReadSoFar, read_census};
-use crate::repository::{Manifest, Repository, Role, Stem};
 
 /// What the comparison has shown.
 pub(super) struct Compared {
@@ -83,19 +83,15 @@ impl Compared {
 
 /// The census that was written with the backup, if it is as it was: that knows what a damaged dump has lost.
 fn recorded(restore: &Restore<'_>) -> Option<Census> {
-    let (repository, stem, manifest) = backup(restore)?;
-    let file = crate::regular_file::open(repository.path(stem, Role::Census)).ok()?;
-    let (census, digest) = read_census(file).ok()?;
-    (digest == manifest.census.digest).then_some(census)
+    let backup = backup(restore)?;
+    let (census, digest) = read_census(&backup.census()).ok()?;
+    (digest == backup.manifest.census.digest).then_some(census)
 }
 
 /// The backup that is salvaged; none where it is a file without a manifest.
-fn backup<'a>(restore: &'a Restore<'_>) -> Option<(&'a Repository, &'a Stem, &'a Manifest)> {
-    let manifest = restore.prepared.source.manifest.as_ref()?;
-    match restore.request.order.source {
-        RestoreSource::Backup(directory, stem) => Some((&directory.repository, stem, manifest)),
-        RestoreSource::DumpFile { .. } => None,
-    }
+fn backup<'a>(restore: &'a Restore<'_>) -> Option<ReadableBackup<'a>> {
+    let source = restore.request.order.source;
+    restore.prepared.source.backup(source)
 }
 
 /// Which parts of the backup are not as they were written, although all of them could be read.
@@ -108,7 +104,7 @@ pub(super) async fn changed_parts(
     if let Some(why) = &restore.prepared.source.lost_globals {
         changed.push(Missing::of_backup("roles of the backup", why.as_str()));
     }
-    let Some((repository, stem, manifest)) = backup(restore) else {
+    let Some(backup) = backup(restore) else {
         return Ok(changed);
     };
     if compared.is_of_what_was_read {
@@ -118,7 +114,7 @@ pub(super) async fn changed_parts(
              have lost is not known",
         ));
     }
-    if read.damage.is_none() && is_dump_changed(restore.run, repository, stem, manifest).await? {
+    if read.damage.is_none() && is_dump_changed(restore.run, &backup).await? {
         changed.push(Missing::of_backup(
             "dump of the backup",
             "it is not the file that was written, although all of it could be loaded",

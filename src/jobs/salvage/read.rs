@@ -40,7 +40,7 @@ pub(super) async fn feed(
     if source.format != Format::Plain {
         let context = restore.run.context;
         let file = source.archive();
-        let doing = format!("cannot read {}", source.path.display());
+        let doing = format!("cannot read {}", source.path().display());
         let reading = blocking(restore.run, &doing, move || {
             file.breaks_off().map_err(StreamError::Read)
         });
@@ -53,13 +53,12 @@ pub(super) async fn feed(
         return archive.feed(load).await;
     }
     let (sender, receiver) = mpsc::channel(AHEAD);
-    let (path, compression) = (source.path.clone(), source.compression);
+    let (file, compression) = (source.file.clone(), source.compression);
     let adaptation = source.adaptation.clone();
-    let doing = format!("cannot read {}", path.display());
+    let doing = format!("cannot read {}", file.path().display());
     let counted = Arc::clone(&restore.run.progress);
     let reading = blocking(restore.run, &doing, move || {
-        let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
-        let text = Text::of_damaged_file(file, compression).adapted(adaptation.as_ref());
+        let text = Text::of_damaged_file(&file, compression)?.adapted(adaptation.as_ref());
         take_everything(text, &counted, hand_on(sender))
     });
     let (read, loaded) = tokio::join!(reading, take(load, receiver));
@@ -153,7 +152,7 @@ impl Archive<'_> {
         load: &mut Load<'_>,
         entries: Option<String>,
     ) -> Result<(ReadSoFar, Option<ObjectId>), JobError> {
-        let path = &self.restore.prepared.source.path;
+        let path = self.restore.prepared.source.path();
         let doing = format!("cannot read {}", path.display());
         let overheard = Overheard::default();
         let arguments = match entries {
@@ -205,7 +204,7 @@ impl Archive<'_> {
     }
 
     async fn list(&self) -> Result<String, JobError> {
-        let path = &self.restore.prepared.source.path;
+        let path = self.restore.prepared.source.path();
         let overheard = Overheard::default();
         let pg_restore = self.program(archive_list_arguments(path), &overheard);
         let doing = format!("cannot list {}", path.display());

@@ -49,7 +49,7 @@ impl Extraction<'_> {
                 .without(without.clone())
         };
         let (sent, passed) = self.pass(tap());
-        let doing = format!("cannot read {}", self.source.path.display());
+        let doing = format!("cannot read {}", self.source.path().display());
         let (outcome, errors) = if self.source.format == Format::Plain {
             let read = self.read_text(sent);
             loader.load_text_through(&doing, read).await?
@@ -156,11 +156,10 @@ impl Extraction<'_> {
         &self,
         pass: Pass,
     ) -> impl FnOnce(W) -> Result<(), StreamError> + use<W> {
-        let (path, compression) = (self.source.path.clone(), self.source.compression);
+        let (file, compression) = (self.source.file.clone(), self.source.compression);
         let adaptation = self.source.adaptation.clone();
         move |sink| {
-            let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
-            let text = Text::of_file(file, compression)?;
+            let text = Text::of_file(&file, compression)?;
             pass.all(text.adapted(adaptation.as_ref()), sink)
         }
     }

@@ -125,8 +125,8 @@ async fn read_and_judge(
     let source_major = source.manifest.as_ref().map(|one| one.server.major());
     // What can never be restored needs no reading, which may take hours.
     refuse(&judge_tables(server_facts, source_major, None))?;
-    if let Some(manifest) = &source.manifest {
-        let census = stored_census(order, manifest)?;
+    if source.manifest.is_some() {
+        let census = stored_census(order, source)?;
         choose_tables(&census, request.patterns).map_err(JobError::NoSuchTable)?;
     }
 

@@ -123,7 +123,7 @@ async fn look(
         warnings: [order.passed_over, &judgement.warnings].concat(),
         schema,
         scratch,
-        path: source.path.clone(),
+        path: source.path().to_owned(),
         last_drill: LastDrill::newest(order)?,
     })
 }
@@ -137,7 +137,7 @@ async fn known_contents(
 ) -> Result<(Option<(Census, u64)>, Vec<String>), JobError> {
     let (order, source) = (&request.order, &begun.source);
     if let Some(manifest) = &source.manifest {
-        let census = stored_census(order, manifest)?;
+        let census = stored_census(order, source)?;
         let remarks = manifest.rows_not_in_the_backup();
         return Ok((Some((census, manifest.artifact.text_bytes)), remarks));
     }

@@ -88,7 +88,7 @@ impl Transfer<'_> {
         sender: mpsc::Sender<Piece>,
     ) -> Result<(), JobError> {
         let source = &self.prepared.source;
-        let doing = format!("cannot read {}", source.path.display());
+        let doing = format!("cannot read {}", source.path().display());
         let counted = Arc::clone(&self.run.progress);
         let extraction = self.extraction();
         let accepts = extraction.order.accept_unexpected;
@@ -101,11 +101,10 @@ impl Transfer<'_> {
             Ok(())
         };
         if source.format == Format::Plain {
-            let (path, compression) = (source.path.clone(), source.compression);
+            let (file, compression) = (source.file.clone(), source.compression);
             let adaptation = source.adaptation.clone();
             return blocking(self.run, &doing, move || {
-                let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
-                let text = Text::of_file(file, compression)?.adapted(adaptation.as_ref());
+                let text = Text::of_file(&file, compression)?.adapted(adaptation.as_ref());
                 take_parts(text, RowsOf::new(wanted), accepts, &counted, pass).map(drop)
             })
             .await;

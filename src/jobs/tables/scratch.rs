@@ -73,14 +73,14 @@ impl Extraction<'_> {
     pub(super) async fn archive_list(&self) -> Result<String, JobError> {
         let overheard = Overheard::default();
         let archive = self.source.archive();
-        let (arguments, stdin) = archive.input(archive_list_arguments(&self.source.path))?;
+        let (arguments, stdin) = archive.input(archive_list_arguments(self.source.path()))?;
         let pg_restore = self.program(self.programs.pg_restore(), arguments, &overheard);
-        let doing = format!("cannot list {}", self.source.path.display());
+        let doing = format!("cannot list {}", self.source.path().display());
         let list = pg_restore.read_all_from(stdin, &doing).await?;
         String::from_utf8(list).map_err(|_| {
             JobError::failed(format!(
                 "the list of {} is not in UTF-8\nhint: restore the whole backup into another database, with --into",
-                self.source.path.display()
+                self.source.path().display()
             ))
         })
     }
@@ -120,10 +120,10 @@ impl Extraction<'_> {
     ) -> Result<(Vec<OsString>, ChildInput), JobError> {
         let archive = self.source.archive();
         if archive.is_packed() {
-            return archive.input(archive_as_sql_arguments(&archive.path));
+            return archive.input(archive_as_sql_arguments(archive.path()));
         }
         let entries = choose(&self.archive_list().await?);
-        Ok((archive_entries_arguments(&archive.path), to_read(entries)?))
+        Ok((archive_entries_arguments(archive.path()), to_read(entries)?))
     }
 }
 

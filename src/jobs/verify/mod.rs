@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, FixedOffset, Utc};
 
 use super::error::JobError;
-use super::examine::{Examined, examine};
+use super::examine::damage;
 use super::limit::Stop;
 use super::pin::record_lost_state;
 use super::quarantine::{below, put_aside};
@@ -424,9 +424,10 @@ async fn check(
             };
         }
     };
-    let damage = match examine(run, repository, stem, &manifest).await {
-        Ok(Examined::Whole(_)) => None,
-        Ok(Examined::Damaged(damage)) => Some(damage),
+    let damage = match damage(run, repository, (stem, manifest)).await {
+        Ok(damage) => damage,
+        // Of an identity that does not open it, nothing is noted next to the backup.
+        Err(error @ JobError::Encrypted(_)) => return Err(error),
         Err(error) if error.kind() == JobErrorKind::Interrupted => return Err(error),
         Err(error) => {
             let (now, why) = (run.now(), error.to_string());

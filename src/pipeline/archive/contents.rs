@@ -15,7 +15,7 @@ use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use crate::display::{counted, one_line};
-use crate::pipeline::stream::StoredFile;
+use crate::pipeline::digest_files::StoredFile;
 
 /// What an archive's list names, as far as it has files of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

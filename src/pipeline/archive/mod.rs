@@ -8,9 +8,8 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::census::{Census, Dependencies};
-use super::stream::{
-    Progress, StoredFile, StreamError, StreamSummary, digest_file, digest_files, take_census,
-};
+use super::digest_files::{StoredFile, digest_file, digest_files};
+use super::stream::{Progress, StreamError, StreamSummary, take_census};
 use super::{Adaptation, Digest, Findings};
 use crate::config::Format;
 use contents::Contents;

@@ -97,8 +97,10 @@ pub struct Summary {
     pub objects: u64,
     /// Large objects.
     pub large_objects: u64,
-    /// The hash of the whole census: equal for two dumps of the same content.
-    pub hash: MultisetHash,
+    /// The hash of the whole census: equal for two dumps of the same content. None in the manifest of an
+    /// encrypted backup, where nothing in the clear fingerprints the content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<MultisetHash>,
 }
 
 /// Why a text is no complete dump.
@@ -157,7 +159,7 @@ impl Census {
                 + self.inserted.values().sum::<u64>(),
             objects: self.objects.len() as u64,
             large_objects: self.large_objects.count(),
-            hash,
+            hash: Some(hash),
         }
     }
 

@@ -65,10 +65,6 @@ impl<W: Write> Gzip<W> {
         Ok(())
     }
 
-    pub(super) fn get_ref(&self) -> &W {
-        &self.inner
-    }
-
     pub(super) fn finish(mut self) -> io::Result<W> {
         if self.empty {
             // No member at all would be no gzip file.

@@ -21,6 +21,9 @@ use zstd::{Unzstd, Zstd};
 /// than half a percent of size, small enough that a few per thread fit into the memory promised.
 pub const BLOCK: usize = 1 << 20;
 
+/// So much is read from a file at once.
+pub(super) const READ_AHEAD: usize = 256 * 1024;
+
 /// How a stream is compressed, complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -88,15 +91,6 @@ impl<W: Write> Encoder<W> {
             Self::None(inner) => inner.write_all(&block)?,
         }
         Ok(block)
-    }
-
-    /// The writer, which may not have got everything yet.
-    pub fn get_ref(&self) -> &W {
-        match self {
-            Self::Gzip(gzip) => gzip.get_ref(),
-            Self::Zstd(zstd) => zstd.get_ref(),
-            Self::None(inner) => inner,
-        }
     }
 
     /// Writes what is left and the format's own end, and gives the writer back.

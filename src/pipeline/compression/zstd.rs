@@ -34,10 +34,6 @@ impl<W: Write> Zstd<W> {
         block_on(self.0.write_all(block))
     }
 
-    pub(super) fn get_ref(&self) -> &W {
-        self.0.get_ref().get_ref().get_ref()
-    }
-
     pub(super) fn finish(mut self) -> io::Result<W> {
         block_on(self.0.shutdown())?;
         Ok(self.0.into_inner().into_inner().into_inner())

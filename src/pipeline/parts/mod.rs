@@ -16,9 +16,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 
 use super::census::{Scanner, Tap};
-use super::compression::{self, Decoder};
+use super::compression::{self, Decoder, READ_AHEAD};
 use super::dump_file::{Adaptation, Adapter};
-use super::stream::{Progress, READ_AHEAD, StreamError};
+use super::encryption::{Content, InputFile};
+use super::stream::{Progress, StreamError};
 use crate::config::Compression;
 
 pub use definitions::{Definitions, Left, Refusable};
@@ -42,7 +43,7 @@ pub struct Text<R: Read + Unpin> {
 
 enum Origin<R: Read + Unpin> {
     /// A file, compressed or not.
-    File(Decoder<BufReader<File>>),
+    File(Decoder<BufReader<Content<File>>>),
     /// A program that writes it.
     Program(R),
 }
@@ -51,9 +52,9 @@ impl Text<io::Empty> {
     /// The text in a file.
     ///
     /// # Errors
-    /// When its compression cannot be begun with.
-    pub fn of_file(file: File, compression: Compression) -> Result<Self, StreamError> {
-        let buffered = BufReader::with_capacity(READ_AHEAD, file);
+    /// When it cannot be opened, or its compression cannot be begun with.
+    pub fn of_file(file: &InputFile, compression: Compression) -> Result<Self, StreamError> {
+        let buffered = BufReader::with_capacity(READ_AHEAD, file.open()?);
         let decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
         Ok(Self {
             origin: Origin::File(decoder),
@@ -64,12 +65,18 @@ impl Text<io::Empty> {
 
 impl Text<io::Empty> {
     /// The text in a file that may be damaged, up to the damage.
-    pub fn of_damaged_file(file: File, compression: Compression) -> Self {
-        let buffered = BufReader::with_capacity(READ_AHEAD, file);
-        Self {
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn of_damaged_file(
+        file: &InputFile,
+        compression: Compression,
+    ) -> Result<Self, StreamError> {
+        let buffered = BufReader::with_capacity(READ_AHEAD, file.open()?);
+        Ok(Self {
             origin: Origin::File(Decoder::up_to_damage(compression, buffered)),
             adapter: None,
-        }
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Entry;
 use crate::config::{Compression, Format};
-use crate::repository::manifest::{ManifestError, PARTIAL_FORMAT, check_format, check_seal};
+use crate::repository::manifest::{ENCRYPTED_FORMAT, ManifestError, check_format, check_seal};
 use crate::repository::names::Stem;
 use crate::repository::state::State;
 
@@ -33,6 +33,8 @@ pub(super) struct Brief {
     census: BriefCensus,
     #[serde(default)]
     skipped_tables: Vec<BriefTable>,
+    #[serde(default)]
+    encrypted_to: Vec<String>,
     /// Read apart: it stands near the end.
     #[serde(skip)]
     system_identifier: Option<u64>,
@@ -90,6 +92,7 @@ impl Brief {
             rows: self.census.summary.rows,
             tables: self.census.summary.tables,
             skipped_tables: self.skipped_tables.into_iter().map(|it| it.table).collect(),
+            encrypted_to: self.encrypted_to,
             system_identifier: self.system_identifier,
             state: State::default(),
         }
@@ -106,7 +109,7 @@ pub(super) fn read_brief(text: &mut [u8], name: &str) -> Result<Brief, ManifestE
         Err(_) => None,
     };
     let brief = match brief {
-        Some(brief) if brief.format <= PARTIAL_FORMAT => {
+        Some(brief) if brief.format <= ENCRYPTED_FORMAT => {
             if brief.name == name {
                 Ok(brief)
             } else {

@@ -225,10 +225,10 @@ impl Entry {
         directory: &OpenDirectory<'_>,
         names: &Names<'_>,
     ) -> Result<(), String> {
-        let (format, compression) = (self.format, self.compression);
+        let role = self.artifact_role();
         let present = names.files_of(name);
-        if !present.is_some_and(|present| present.has_artifact(format, compression)) {
-            let artifact = format!("{name}{}", Role::Artifact(format, compression).suffix());
+        if !present.is_some_and(|present| present.has_artifact(role)) {
+            let artifact = format!("{name}{}", role.suffix());
             // One that was published while the directory was being read may have been missed.
             match directory.path.join(&artifact).try_exists() {
                 Ok(true) => {}

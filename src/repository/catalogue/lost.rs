@@ -50,11 +50,11 @@ pub(super) fn classify_lost(
         {
             continue;
         }
-        let beside = [Role::Census, Role::Globals, Role::State];
         let is_lost = match on_record.get(stem) {
             Some(OnRecord::Made) => true,
             Some(OnRecord::Settled) => false,
-            None => beside
+            // What only a run of ours writes next to a dump.
+            None => Role::OTHERS
                 .into_iter()
                 .any(|role| is_there(&stem.file(directory, role))),
         };

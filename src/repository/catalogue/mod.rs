@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::error::RepositoryError;
 use super::ledger::Ledger;
-use super::names::Stem;
+use super::names::{AtRest, Role, Stem};
 use super::state::State;
 use crate::config::{Compression, Format};
 use crate::threads::{Share, share};
@@ -60,6 +60,8 @@ pub struct Entry {
     pub tables: u64,
     /// Tables whose rows it lacks, as SQL writes them; with one of them it is partial.
     pub skipped_tables: Vec<String>,
+    /// The fingerprints of the recipients that its files are encrypted to; empty where they are in the clear.
+    pub encrypted_to: Vec<String>,
     /// The `system_identifier` of the server that it was made of; none where that is not known.
     pub system_identifier: Option<u64>,
     /// Pins, later checks and test restores.
@@ -84,6 +86,20 @@ impl Entry {
     /// Whether it lacks rows that the server did not give.
     pub fn is_partial(&self) -> bool {
         !self.skipped_tables.is_empty()
+    }
+
+    /// What its dump is in the repository.
+    pub fn artifact_role(&self) -> Role {
+        Role::Artifact(self.format, self.compression, self.at_rest())
+    }
+
+    /// How its files are stored.
+    pub fn at_rest(&self) -> AtRest {
+        if self.encrypted_to.is_empty() {
+            AtRest::Clear
+        } else {
+            AtRest::Encrypted
+        }
     }
 
     /// Whether it counts as a backup of the database: it is intact, as far as is known, and not partial.

@@ -5,7 +5,6 @@ use std::ffi::CStr;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::config::{Compression, Format};
 use crate::repository::names::{Role, Stem};
 
 /// Names of files, one after the other, each with a zero byte behind it: a hundred thousand strings
@@ -97,8 +96,7 @@ impl<'a> Names<'a> {
 }
 
 impl Present {
-    pub(super) fn has_artifact(&self, format: Format, compression: Compression) -> bool {
-        let wanted = Role::Artifact(format, compression);
+    pub(super) fn has_artifact(&self, wanted: Role) -> bool {
         Role::ARTIFACTS
             .iter()
             .zip(self.artifacts)

@@ -96,8 +96,9 @@ fn a_publication_that_fails_leaves_nothing() {
     let staging = test_directory.repository.stage(run(1), &lock);
     write_temporaries(test_directory.repository.directory(), run(1), PLAIN);
     let (artifact, globals) = assumed(&staging, run(1), PLAIN);
-    let path = staging.path(Role::Census);
-    let census = digest(Role::Census, &path);
+    let census = Role::Census(AtRest::Clear);
+    let path = staging.path(census);
+    let census = digest(census, &path);
     fs::remove_file(&path).unwrap();
     let describe = |stem: &Stem, artifact: &Checked, globals: Option<&Checked>| {
         manifest(stem, run(1), artifact, globals.unwrap(), &census)
@@ -146,9 +147,9 @@ fn the_check_of_another_file_publishes_nothing() {
     let of = |number, role| Checked::assumed(run(number), role, stream_summary());
     for (artifact, globals, checked) in [
         (of(2, PLAIN), None, (2, "artifact")),
-        (of(1, Role::Globals), None, (1, "globals")),
-        (of(1, Role::Census), None, (1, "census")),
-        (of(1, PLAIN), Some(of(2, Role::Globals)), (2, "globals")),
+        (of(1, GLOBALS), None, (1, "globals")),
+        (of(1, Role::Census(AtRest::Clear)), None, (1, "census")),
+        (of(1, PLAIN), Some(of(2, GLOBALS)), (2, "globals")),
         (of(1, PLAIN), Some(of(1, DIRECTORY)), (1, "artifact")),
     ] {
         let test_directory = TestDirectory::new();
@@ -171,7 +172,7 @@ fn the_check_of_another_file_publishes_nothing() {
 fn a_receipt_is_of_one_archive() {
     let test_directory = TestDirectory::new();
     let lock = test_directory.lock();
-    let custom = Role::Artifact(Format::Custom, Compression::None);
+    let custom = Role::Artifact(Format::Custom, Compression::None, AtRest::Clear);
     let staging = test_directory.repository.stage(run(1), &lock);
     let progress = Progress::default();
     let receipt = |number| {

@@ -33,7 +33,7 @@ fn put_aside(test_directory: &TestDirectory, stem: &Stem, number: u128) -> PathB
 
 #[test]
 fn a_backup_in_quarantine_is_none_until_it_is_released_and_keeps_all_that_it_had() {
-    for artifact in [PLAIN, DIRECTORY] {
+    for artifact in [PLAIN, DIRECTORY, ENCRYPTED] {
         let test_directory = TestDirectory::new();
         let stem = damaged(&test_directory, artifact);
         let (before, kept) = (

@@ -51,7 +51,7 @@ fn a_sweep_removes_what_dead_runs_left_and_nothing_else() {
 
 #[test]
 fn a_publication_that_lacked_only_names_is_completed() {
-    for artifact in [PLAIN, DIRECTORY] {
+    for artifact in [PLAIN, DIRECTORY, ENCRYPTED] {
         for published in 0..4 {
             let test_directory = TestDirectory::new();
             let manifest = test_directory.publish(run(1), NAME, artifact);

@@ -1,0 +1,379 @@
+//! Backups that are encrypted on this host: nothing of their content is readable without an identity, and with one
+//! everything works as with others.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::destination::{new_identity, plain_destination};
+use crate::support::drill::{assert_empty, open_directory};
+use crate::support::operator::{HeldLock, Operator, make_big_table, wait_for_the_next_second};
+use crate::support::restored::{databases, small_without_backup, value};
+use crate::support::sample::run;
+
+/// What is in the database, and must be nowhere on the disk.
+const SECRETS: [&str; 2] = ["as backed up", "sesame"];
+
+/// A small database whose backups are encrypted, and the file of the identity that opens them.
+fn encrypted(cluster: &Cluster, name: &str) -> (Operator, PathBuf) {
+    let mut operator = small_without_backup(cluster, name);
+    cluster.psql(&format!(
+        "ALTER DATABASE {name} SET app.key = 'sesame'; COMMENT ON DATABASE {name} IS 'sesame'"
+    ));
+    let (identity, recipient) = new_identity(&operator, "identity.txt");
+    operator.set_value("encryption.recipients", vec![recipient]);
+    operator.set("encryption.scope", "all");
+    operator.set_value("jobs.drill.enabled", false);
+    (operator, identity)
+}
+
+/// These words, and the identity.
+fn with<'a>(words: &[&'a str], identity: &'a Path) -> Vec<&'a str> {
+    let mut all = words.to_vec();
+    all.extend(["--identity", identity.to_str().unwrap()]);
+    all
+}
+
+/// No file below a directory holds a text of the database.
+#[track_caller]
+fn assert_closed(directory: &Path) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_closed(&path);
+            continue;
+        }
+        let bytes = fs::read(&path).unwrap();
+        for secret in SECRETS {
+            let found = memchr::memmem::find(&bytes, secret.as_bytes());
+            assert_eq!(found, None, "{secret:?} is in {}", path.display());
+        }
+    }
+}
+
+fn endings(operator: &Operator, backup: &str) -> Vec<String> {
+    let names = operator.artifacts().into_iter();
+    let mut all: Vec<String> = names
+        .filter_map(|name| name.strip_prefix(backup).map(str::to_owned))
+        .collect();
+    all.sort();
+    all
+}
+
+fn setting(cluster: &Cluster, database: &str) -> String {
+    cluster.psql_in(
+        database,
+        "SELECT current_setting('app.key', true) || ' ' || coalesce(shobj_description(oid, 'pg_database'), '') \
+         FROM pg_database WHERE datname = current_database()",
+    )
+}
+
+#[test]
+fn every_format_is_encrypted_and_restored_with_the_identity_and_by_stock_tools() {
+    let cluster = Cluster::start();
+    let (mut operator, identity) = encrypted(&cluster, "app");
+    let has_age = Command::new("age").arg("--version").output().is_ok();
+    if !has_age {
+        println!("skipped: age is not installed");
+    }
+    for (index, (format, compression, ending, line)) in [
+        (
+            "plain",
+            "gzip",
+            ".sql.gz.age",
+            "zcat | psql -X -q -v ON_ERROR_STOP=1",
+        ),
+        (
+            "plain",
+            "zstd",
+            ".sql.zst.age",
+            "zstd -dc | psql -X -q -v ON_ERROR_STOP=1",
+        ),
+        ("plain", "none", ".sql.age", "psql -X -q -v ON_ERROR_STOP=1"),
+        (
+            "custom",
+            "gzip",
+            ".dump.age",
+            "pg_restore --exit-on-error -d \"$PGDATABASE\"",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        operator.set("dump.format", format);
+        operator.set("dump.compression", compression);
+        wait_for_the_next_second();
+        let backup = operator.back_up();
+        let mut expected = [".census.gz.age", ".globals.gz.age", ".json", ending];
+        expected.sort_unstable();
+        assert_eq!(endings(&operator, &backup), expected);
+        assert_closed(&operator.backups());
+
+        let into = format!("program{index}");
+        let output = operator.run(&with(
+            &["restore", &backup, "--into", &into, "--yes"],
+            &identity,
+        ));
+        assert_eq!(output.code, 0, "{output}");
+        assert_eq!(value(&cluster, &into), "as backed up");
+        assert_eq!(setting(&cluster, &into), "sesame sesame");
+
+        if has_age {
+            let by_hand = format!("hand{index}");
+            cluster.create_database(&by_hand);
+            let line = format!("age -d -i \"$2\" \"$1\" | {line}");
+            run(Command::new("bash")
+                .args(["-o", "pipefail", "-c", &line, "bash"])
+                .arg(operator.backups().join(format!("{backup}{ending}")))
+                .arg(&identity)
+                .env_clear()
+                .envs(cluster.environment())
+                .env("PGDATABASE", &by_hand));
+            assert_eq!(value(&cluster, &by_hand), "as backed up");
+        }
+    }
+    let output = operator.run(&with(&["verify", "--all"], &identity));
+    assert_eq!(output.code, 0, "{output}");
+    let listed = operator.json(&["list"]);
+    assert_eq!(
+        listed[0]["backups"][0]["encrypted_to"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let output = operator.run(&["list"]);
+    assert!(output.stdout.contains("encrypted to SHA256:"), "{output}");
+}
+
+#[test]
+fn tables_and_what_is_left_of_a_damaged_backup_come_back_with_the_identity() {
+    let cluster = Cluster::start();
+    let (mut operator, identity) = encrypted(&cluster, "app");
+    for (index, format) in ["plain", "custom"].into_iter().enumerate() {
+        operator.set("dump.format", format);
+        wait_for_the_next_second();
+        let backup = operator.back_up();
+        let schema = format!("again{index}");
+        let words = [
+            "restore", &backup, "--table", "public.t", "--schema", &schema, "--yes",
+        ];
+        let output = operator.run(&with(&words, &identity));
+        assert_eq!(output.code, 0, "{output}");
+        let restored = cluster.psql_in("app", &format!("SELECT v FROM {schema}.t"));
+        assert_eq!(restored, "as backed up", "{output}");
+        let into = format!("saved{index}");
+        let words = ["restore", &backup, "--salvage", "--into", &into, "--yes"];
+        let output = operator.run(&with(&words, &identity));
+        assert_eq!(output.code, 0, "{output}");
+        assert_eq!(value(&cluster, &into), "as backed up");
+    }
+}
+
+#[test]
+fn without_the_identity_nothing_is_restored_and_the_sentence_says_what_is_wanted() {
+    let cluster = Cluster::start();
+    let (operator, _) = encrypted(&cluster, "app");
+    let backup = operator.back_up();
+    let (other, _) = new_identity(&operator, "other.txt");
+    let wanted = operator.json(&["list"])[0]["backups"][0]["encrypted_to"][0].clone();
+    let wanted = wanted.as_str().unwrap();
+    let words = ["restore", &backup, "--into", "copy", "--yes"];
+    let output = operator.run(&words);
+    let expected = format!("the backup {backup} is encrypted to {wanted}");
+    assert_eq!(output.code, 64, "{output}");
+    assert!(output.stderr.contains(&expected), "{output}");
+    assert!(
+        output
+            .stderr
+            .contains("hint: give the file with its identity by --identity FILE")
+    );
+
+    let output = operator.run(&with(&words, &other));
+    let expected =
+        format!("encrypted to other keys: wanted is the identity of {wanted}, given was SHA256:");
+    assert_eq!(output.code, 64, "{output}");
+    assert!(output.stderr.contains(&expected), "{output}");
+    assert_eq!(databases(&cluster), ["app"]);
+    // It has shown nothing of the backup.
+    assert_eq!(operator.run(&with(&["verify"], &other)).code, 69);
+    assert_eq!(
+        operator.json(&["list"])[0]["backups"][0]["damage"],
+        Value::Null
+    );
+}
+
+#[test]
+fn a_bit_that_is_flipped_is_found_without_an_identity_and_no_byte_reaches_the_server() {
+    let cluster = Cluster::start();
+    let (mut operator, identity) = encrypted(&cluster, "app");
+    for (format, ending) in [("plain", ".sql.gz.age"), ("custom", ".dump.age")] {
+        operator.set("dump.format", format);
+        wait_for_the_next_second();
+        let backup = operator.back_up();
+        assert_eq!(operator.run(&["verify", &backup]).code, 0);
+        for file in [ending, ".census.gz.age", ".globals.gz.age"] {
+            let path = operator.backups().join(format!("{backup}{file}"));
+            let intact = fs::read(&path).unwrap();
+            for at in [0, 40, intact.len() / 2, intact.len() - 1] {
+                let mut damaged = intact.clone();
+                damaged[at] ^= 4;
+                fs::write(&path, damaged).unwrap();
+                let words = ["restore", &backup, "--into", "copy", "--yes"];
+                let output = operator.run(&with(&words, &identity));
+                assert_eq!(output.code, 65, "{file} at {at}: {output}");
+                assert_eq!(databases(&cluster), ["app"], "{output}");
+            }
+            let output = operator.run(&["verify", &backup]);
+            assert_eq!(output.code, 65, "{output}");
+            let expected = format!("{backup}{file} has been changed");
+            assert!(format!("{output}").contains(&expected), "{output}");
+            // Bytes behind the end of the encryption are no part of it, and are seen all the same.
+            fs::write(&path, [&intact[..], b"more"].concat()).unwrap();
+            assert_eq!(
+                operator.run(&with(&["verify", &backup], &identity)).code,
+                65
+            );
+            fs::write(&path, intact).unwrap();
+        }
+        assert_eq!(operator.run(&with(&["verify", &backup], &identity)).code, 0);
+    }
+}
+
+#[test]
+fn drills_take_the_identity_of_the_command_line_or_of_the_configuration() {
+    let cluster = Cluster::start();
+    let (mut operator, identity) = encrypted(&cluster, "app");
+    let place = open_directory();
+    operator.set("drill.directory", place.path().display());
+    operator.set("dump.format", "custom");
+    operator.back_up();
+    let output = operator.run(&["drill"]);
+    assert_eq!(output.code, 64, "{output}");
+    assert!(
+        format!("{output}").contains("is encrypted to SHA256:"),
+        "{output}"
+    );
+    let output = operator.run(&with(&["drill"], &identity));
+    assert_eq!(output.code, 0, "{output}");
+    operator.set("dump.format", "plain");
+    wait_for_the_next_second();
+    operator.back_up();
+    operator.set("drill.identity_file", identity.display());
+    let output = operator.run(&["drill"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_empty(place.path());
+}
+
+#[test]
+fn a_backup_that_is_killed_leaves_nothing_readable() {
+    let cluster = Cluster::start();
+    let (mut operator, _) = encrypted(&cluster, "app");
+    make_big_table(&cluster, "app", "big");
+    cluster.psql_in(
+        "app",
+        "ALTER TABLE big ADD s text; UPDATE big SET s = 'as backed up'",
+    );
+    for format in ["plain", "custom"] {
+        operator.set("dump.format", format);
+        // What is written would be in the clear, then.
+        operator.set("dump.compression", "none");
+        let lock = HeldLock::on(&cluster, "app", "big");
+        let (running, _) = operator.halted_midway_behind(lock, &cluster);
+        running.signal(Signal::CONT);
+        let artifact = || {
+            let names = operator.temporaries().into_iter();
+            let mut artifacts = names.filter(|name| name.ends_with(".artifact"));
+            let path = artifacts.next().map(|name| operator.backups().join(name));
+            path.and_then(|path| fs::read(path).ok())
+                .unwrap_or_default()
+        };
+        wait_until("something is written", || artifact().len() > 1 << 16);
+        running.signal(Signal::KILL);
+        running.wait();
+        assert!(artifact().starts_with(b"age-encryption.org/v1\n"));
+        assert_closed(&operator.backups());
+        operator.assert_no_processes();
+    }
+    operator.set("dump.compression", "gzip");
+    operator.back_up();
+    assert_eq!(operator.run(&["verify"]).code, 0);
+}
+
+#[test]
+fn a_copy_of_an_encrypted_backup_is_opened_twice_by_the_same_identity() {
+    let cluster = Cluster::start();
+    let (mut operator, identity) = encrypted(&cluster, "app");
+    plain_destination(&mut operator);
+    operator.unset("destinations.far.plain");
+    let place = open_directory();
+    operator.set("drill.directory", place.path().display());
+    for (index, format) in ["plain", "custom"].into_iter().enumerate() {
+        operator.set("dump.format", format);
+        wait_for_the_next_second();
+        let backup = operator.back_up();
+        assert_eq!(operator.run(&["copy"]).code, 0);
+        let rehearsed = operator.json(&with(&["rehearse", "--from", "far"], &identity));
+        assert_eq!(rehearsed[0]["outcome"], "opened", "{rehearsed}");
+        assert_eq!(rehearsed[0]["compared"], "census", "{rehearsed}");
+        let into = format!("fetched{index}");
+        let words = [
+            "restore", &backup, "--from", "far", "--into", &into, "--yes",
+        ];
+        let output = operator.run(&with(&words, &identity));
+        assert_eq!(output.code, 0, "{output}");
+        assert_eq!(value(&cluster, &into), "as backed up");
+        assert_eq!(setting(&cluster, &into), "sesame sesame");
+    }
+    let output = operator.run(&with(&["drill", "--from", "far"], &identity));
+    assert_eq!(output.code, 0, "{output}");
+    assert_empty(place.path());
+    let (_, second) = new_identity(&operator, "second.txt");
+    let words = with(&["key", "add-recipient", &second], &identity);
+    let output = operator.run(&words);
+    assert_eq!(output.code, 0, "{output}");
+    assert!(output.stdout.contains("KEEP the old identity"), "{output}");
+}
+
+#[test]
+fn old_backups_stay_readable_and_lost_rows_are_noticed_without_an_identity() {
+    let cluster = Cluster::start();
+    let (mut operator, _) = encrypted(&cluster, "app");
+    cluster.psql_in(
+        "app",
+        "INSERT INTO t SELECT i, 'x' FROM generate_series(2, 2000) i",
+    );
+    operator.set("encryption.scope", "copies");
+    let clear = operator.back_up();
+    operator.set("encryption.scope", "all");
+    for _ in 0..3 {
+        wait_for_the_next_second();
+        operator.back_up();
+    }
+    let output = operator.run(&["verify", "--all"]);
+    assert_eq!(output.code, 0, "{output}");
+    let output = operator.run(&["restore", &clear, "--into", "copy", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    let output = operator.run(&["list"]);
+    assert!(
+        output.stdout.contains("3 of them encrypted to SHA256:"),
+        "{output}"
+    );
+    let kinds = |operator: &Operator| -> Vec<Value> {
+        let status: Value =
+            serde_json::from_str(&operator.run(&["status", "--json"]).stdout).unwrap();
+        let all = status["attention"].as_array().unwrap().iter();
+        all.map(|one| one["kind"].clone()).collect()
+    };
+    let before = kinds(&operator);
+    assert!(!before.contains(&json!("rows")), "{before:?}");
+    cluster.psql_in("app", "DELETE FROM t WHERE id > 10");
+    wait_for_the_next_second();
+    operator.back_up();
+    let after = kinds(&operator);
+    assert_ne!(after, before, "nobody has noticed that the rows are gone");
+}
