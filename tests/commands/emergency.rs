@@ -65,9 +65,10 @@ fn an_emergency_backup_needs_a_connection_and_a_directory_and_no_more() {
         "{output}"
     );
     assert!(
-        output
-            .stderr
-            .ends_with(" WARN going on with libpq's environment alone\n"),
+        output.stderr.ends_with(
+            " WARN going on with libpq's environment alone\n \
+             WARN without the configuration, the backup is not encrypted\n"
+        ),
         "{output}"
     );
     let output = emergency(&["--config=broken.toml", "emergency"], "postgres");
