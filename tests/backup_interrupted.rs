@@ -330,12 +330,14 @@ fn a_watcher_that_dies_is_started_again_with_the_next_program() {
     operator.stand_in("pg_dumpall", script);
     let running = operator.spawn(&["backup"]);
     wait_for(&operator.path("one"));
+    wait_until("it is watched", || watcher_of(&running).is_some());
     let first = watcher_of(&running).expect("a watcher");
     kill_process(first, Signal::KILL).unwrap();
     // Dead, and not buried: nobody has waited for it.
     wait_until("it is dead", || watcher_of(&running).is_none());
     fs::write(operator.path("go"), "").unwrap();
     wait_for(&operator.path("reached"));
+    wait_until("it is watched again", || watcher_of(&running).is_some());
     let second = watcher_of(&running).expect("another watcher");
     assert_ne!(first, second);
     running.signal(Signal::KILL);
