@@ -27,7 +27,7 @@ pub(super) use self::courier::{Courier, header, read};
 pub(super) use self::dialect::Dialect;
 pub(super) use self::exchange::{Headers, facts_of, object_in, range_header, request};
 pub(super) use self::fault::{Fault, Refusal, with_causes};
-pub(super) use self::library::{folders, in_a_header, list, retries};
+pub(super) use self::library::{folders, in_a_header, list};
 pub(super) use self::prefix::Prefix;
 use super::error::{DestinationError, DestinationErrorKind};
 use super::key::Key;
@@ -147,7 +147,7 @@ impl<B: Bucket> BucketStore<B> {
     ) -> Result<T, Fault> {
         let mut pauses = Pauses::new(self.timeout);
         loop {
-            match within(pauses.limit(), ask()).await {
+            match ask().await {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => {
                     let passing = fault.passing();
@@ -228,12 +228,10 @@ impl<B: Bucket> BucketStore<B> {
     async fn put(&self, key: &Key, content: &Content<'_>) -> Result<Stored, Fault> {
         let mut pauses = Pauses::new(self.timeout);
         loop {
-            let settling = self.settle(key, content);
-            if let Some(stored) = within(pauses.limit(), settling).await? {
+            if let Some(stored) = self.settle(key, content).await? {
                 return Ok(stored);
             }
-            let putting = self.put_and_confirm(key, content);
-            let fault = match within(pauses.limit(), putting).await {
+            let fault = match self.put_and_confirm(key, content).await {
                 Ok(stored) => {
                     self.find_out_conditions(key, content).await;
                     return Ok(stored);
@@ -247,8 +245,7 @@ impl<B: Bucket> BucketStore<B> {
             };
             if let Err(fault) = pauses.wait((fault, passing)).await {
                 // The last attempt may have arrived.
-                let settling = self.settle(key, content);
-                let settled = within(pauses.limit(), settling).await;
+                let settled = self.settle(key, content).await;
                 return settled.ok().flatten().ok_or(fault);
             }
         }
@@ -294,15 +291,6 @@ impl<B: Bucket> BucketStore<B> {
         probed.place = self.bucket.place();
         Ok(probed)
     }
-}
-
-/// What a request gives within so long.
-async fn within<T>(
-    limit: Duration,
-    request: impl Future<Output = Result<T, Fault>>,
-) -> Result<T, Fault> {
-    let answered = tokio::time::timeout(limit, request).await;
-    answered.unwrap_or_else(|_| Err(Fault::silence("the store")))
 }
 
 /// Waits for removals, each a request, some at a time; what is not there counts as removed.
@@ -364,8 +352,7 @@ impl<B: Bucket> Store for BucketStore<B> {
     }
 
     async fn list(&self, under: &Key) -> Result<Vec<Listed>, DestinationError> {
-        let limit = Pauses::new(self.timeout).limit();
-        let listed = within(limit, self.bucket.list(under)).await;
+        let listed = self.bucket.list(under).await;
         let doing = || format!("list {}", self.bucket.shown(under));
         let mut listed = listed.map_err(|fault| fault.while_doing(doing()))?;
         listed.sort_unstable_by(|one, other| one.key.cmp(&other.key));
@@ -373,8 +360,7 @@ impl<B: Bucket> Store for BucketStore<B> {
     }
 
     async fn folders(&self, under: &Key) -> Result<Vec<Key>, DestinationError> {
-        let limit = Pauses::new(self.timeout).limit();
-        let folders = within(limit, self.bucket.folders(under)).await;
+        let folders = self.bucket.folders(under).await;
         let doing = || format!("list {}", self.bucket.shown(under));
         let mut folders = folders.map_err(|fault| fault.while_doing(doing()))?;
         folders.sort_unstable();

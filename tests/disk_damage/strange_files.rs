@@ -151,7 +151,7 @@ fn a_manifest_that_is_of_no_use_is_reported_and_neither_counted_nor_removed() {
         changed
     });
     edit(&names[3], &|text| {
-        text.replacen("\"format\": 1", "\"format\": 3", 1)
+        text.replacen("\"format\": 1", "\"format\": 4", 1)
     });
     // The fifth remains; a copy of it under another name is none.
     let renamed = "backup_20010101_020000";
@@ -178,7 +178,7 @@ fn a_manifest_that_is_of_no_use_is_reported_and_neither_counted_nor_removed() {
         ),
         (
             &names[3],
-            "it has format 3, which is newer than this program: upgrade pgbackupd",
+            "it has format 4, which is newer than this program: upgrade pgbackupd",
         ),
         (
             renamed,

@@ -11,7 +11,7 @@ use object_store::azure::{
 use secrecy::ExposeSecret as _;
 
 use crate::config::{AzureCredentials, AzureSettings, secret_text};
-use crate::destination::bucket::{Courier, retries, with_causes};
+use crate::destination::bucket::{Courier, with_causes};
 
 /// The variables that lead to the identity of a machine.
 const INSTANCE: [(Config, &str); 2] = [
@@ -67,7 +67,7 @@ pub(super) fn account(
         .with_container_name(&settings.container)
         .with_allow_http(url.starts_with("http://"))
         .with_endpoint(url)
-        .with_retry(retries())
+        .with_retry(courier.retries())
         .with_http_connector(courier.clone());
     let (builder, expiry) = with_credentials(builder, settings, environment)?;
     let library = builder.build().map_err(|error| with_causes(&error))?;

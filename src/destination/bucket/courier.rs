@@ -10,16 +10,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
     HttpResponseBody, HttpService,
 };
+use object_store::{ClientOptions, RetryConfig};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy};
 
 use super::dialect::Dialect;
 use super::fault::{Fault, Refusal, with_causes};
+use super::library::retries;
 use crate::config;
 use crate::destination::pauses::Passing;
 use crate::tls;
@@ -48,6 +49,7 @@ pub(in crate::destination) struct Courier {
     store: HttpClient,
     /// For the metadata service of the machine, which no proxy reaches.
     metadata: HttpClient,
+    timeout: Duration,
     /// Seconds by which the store's clock was ahead of ours at its last answer.
     ahead: Arc<AtomicI64>,
 }
@@ -92,8 +94,14 @@ impl Courier {
             host: host.unwrap_or_default(),
             store: built(store)?,
             metadata: built(metadata)?,
+            timeout,
             ahead: Arc::new(AtomicI64::new(UNKNOWN)),
         })
+    }
+
+    /// How often the library asks again.
+    pub(in crate::destination) fn retries(&self) -> RetryConfig {
+        retries(self.timeout)
     }
 
     /// Carries a request; what is no success is a fault.
@@ -198,7 +206,7 @@ impl HttpService for Courier {
         };
         carried.await.map_err(|fault: Fault| {
             // object_store tries a request that changes nothing again after an interruption.
-            let kind = if fault.passing() == Passing::Soon {
+            let kind = if fault.passing() != Passing::Never {
                 HttpErrorKind::Interrupted
             } else {
                 HttpErrorKind::Unknown

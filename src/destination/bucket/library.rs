@@ -10,8 +10,9 @@ use super::prefix::Prefix;
 use crate::destination::Listed;
 use crate::destination::key::Key;
 
-/// How often, and after which pauses, the library asks again what changes nothing.
-pub(in crate::destination) fn retries() -> RetryConfig {
+/// How often, and after which pauses, the library asks again what changes nothing: where one request takes no longer
+/// than `timeout`, all attempts at it take no longer than twice and a half that.
+pub(super) fn retries(timeout: Duration) -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {
             init_backoff: Duration::from_millis(200),
@@ -19,7 +20,8 @@ pub(in crate::destination) fn retries() -> RetryConfig {
             base: 2.0,
         },
         max_retries: 7,
-        retry_timeout: Duration::from_secs(3 * 60),
+        // After one silence there is a second attempt, and no third.
+        retry_timeout: timeout * 3 / 2,
     }
 }
 

@@ -7,7 +7,7 @@ use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder};
 use secrecy::ExposeSecret as _;
 
 use crate::config::{self, GoogleCredentials, GoogleSettings, secret_text};
-use crate::destination::bucket::{Courier, retries, with_causes};
+use crate::destination::bucket::{Courier, with_causes};
 
 /// Where Google has all buckets.
 const ENDPOINT: &str = "https://storage.googleapis.com";
@@ -29,7 +29,7 @@ pub(super) fn store(
     let builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(&settings.bucket)
         .with_base_url(endpoint(settings))
-        .with_retry(retries())
+        .with_retry(courier.retries())
         .with_http_connector(courier.clone());
     let builder = match &settings.credentials {
         GoogleCredentials::Key(secret) => {

@@ -6,7 +6,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey as Config};
 use secrecy::ExposeSecret as _;
 
 use crate::config::{S3Credentials, S3Settings, secret_text};
-use crate::destination::bucket::{Courier, in_a_header, retries, with_causes};
+use crate::destination::bucket::{Courier, in_a_header, with_causes};
 
 /// The variables that lead to the role of a machine or a container.
 const INSTANCE: [(Config, &str); 4] = [
@@ -70,7 +70,7 @@ pub(super) fn store(
         // As it understands this, the endpoint is that of the bucket.
         .with_endpoint(bucket_url(settings))
         .with_virtual_hosted_style_request(true)
-        .with_retry(retries())
+        .with_retry(courier.retries())
         .with_http_connector(courier.clone());
     let builder = with_credentials(builder, settings, environment)?;
     builder.build().map_err(|error| with_causes(&error))
