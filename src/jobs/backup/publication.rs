@@ -168,10 +168,10 @@ impl Backup<'_> {
             return Ok(None);
         };
         let content = SealedContent::take(&mut origin.server, &mut origin.properties);
-        let sealed = serde_json::to_vec(&content)
+        let closed = serde_json::to_vec(&content)
             .map_err(std::io::Error::from)
             .and_then(|text| sealer.seal_text(&text));
-        sealed
+        closed
             .map(Some)
             .map_err(|error| JobError::Internal(format!("cannot encrypt: {error}")))
     }
