@@ -120,7 +120,7 @@ fn a_directory_at_an_sftp_server_is_a_destination_too() {
 #[test]
 fn a_key_of_sshs_is_in_one_place_and_closed_to_others() {
     let key = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(key.path(), "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
+    fs::write(key.path(), "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
     let path = key.path().display();
     let address = "database = \"a\"\n[destinations.d]\nurl = \"sftp://box/x\"\n";
     let both = format!("{address}credential = \"c\"\nidentity_file = \"{path}\"");
