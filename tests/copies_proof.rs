@@ -49,6 +49,7 @@ fn shown(operator: &Operator) -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn p4_a_job_reads_copies_back_where_they_lie_and_a_damaged_one_is_made_again() {
     let cluster = Cluster::start();
     let mut operator = small_without_backup(&cluster, "app");

@@ -70,8 +70,8 @@ async fn a_blob_is_put_once_whatever_fails() {
 
     let proxy = LyingProxy::before(server.port());
     // Its signature does not cover the headers that a proxy changes.
-    let token = sas_token("rcwdl", Utc::now() + TimeDelta::hours(1));
-    let behind = store_with(proxy.port(), 3, &[("AZURE_STORAGE_SAS_TOKEN", &token)]);
+    let adding = sas_token("rcwdl", Utc::now() + TimeDelta::hours(1));
+    let behind = store_with(proxy.port(), 3, &[("AZURE_STORAGE_SAS_TOKEN", &adding)]);
     let taken = key("v1/taken");
     let theirs = Bytes::from_static(b"theirs");
     direct.put_new(&taken, theirs.clone()).await.unwrap();
@@ -113,6 +113,7 @@ async fn a_blob_is_put_once_whatever_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn each_refusal_of_azure_has_its_kind_and_its_sentence_without_a_secret() {
     let Some(server) = Azurite::start() else {
         return;

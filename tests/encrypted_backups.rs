@@ -73,6 +73,7 @@ fn setting(cluster: &Cluster, database: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story for each format")]
 fn every_format_is_encrypted_and_restored_with_the_identity_and_by_stock_tools() {
     let cluster = Cluster::start();
     let (mut operator, identity) = encrypted(&cluster, "app");

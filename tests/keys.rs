@@ -455,6 +455,7 @@ fn a_line_of_trusted_signers_is_refused_with_its_place() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_file_that_is_no_private_key_is_refused_with_its_place() {
     let mut operator = Operator::without_server("app");
     operator.set("destinations.box.url", "sftp://box/x");

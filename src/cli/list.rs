@@ -265,47 +265,57 @@ fn print(
         wrapped(out, "", &sentence)?;
     }
     for backup in backups {
-        if let Some(unreadable) = &backup.state.unreadable {
-            let stem = backup.stem.to_string();
-            let verify = if backup_directory.server.is_some() {
-                command("verify", &backup_directory.label, &stem)
-            } else {
-                let path = backup_directory.repository.directory().join(&stem);
-                format!(
-                    "pgbackupd verify {}",
-                    shell_word(&path.display().to_string())
-                )
-            };
-            let text = format!(
-                "{stem}: its state {stem}.state cannot be used: {}; it counts as pinned and as not \
-                 checked, and `{verify}` writes it again",
-                report::one_line(&unreadable.what),
-            );
-            item(out, "", &text)?;
-        }
-        if backup.is_partial() {
-            let text = format!(
-                "{} is partial and counts as no backup: it lacks the rows of {}",
-                backup.stem,
-                report::one_line(&backup.skipped_tables.join(", "))
-            );
-            item(out, "", &text)?;
-        }
-        match backup.state.fault() {
-            None => {}
-            Some(Fault::Damaged(what)) => {
-                let text = format!("{} is damaged: {}", backup.stem, joined_lines(what));
-                item(out, "", &text)?;
-            }
-            Some(Fault::Unrestorable(what)) => {
-                let text = format!("{} does not restore: {}", backup.stem, joined_lines(what));
-                item(out, "", &text)?;
-            }
-        }
+        print_faults(backup_directory, backup, out)?;
     }
     for problem in problems {
         let text = format!("{}: {}", report::one_line(&problem.file), problem.what);
         item(out, "", &text)?;
+    }
+    Ok(())
+}
+
+/// What is wrong with a backup, or lacks in it.
+fn print_faults(
+    backup_directory: &BackupDirectory,
+    backup: &Entry,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    if let Some(unreadable) = &backup.state.unreadable {
+        let stem = backup.stem.to_string();
+        let verify = if backup_directory.server.is_some() {
+            command("verify", &backup_directory.label, &stem)
+        } else {
+            let path = backup_directory.repository.directory().join(&stem);
+            format!(
+                "pgbackupd verify {}",
+                shell_word(&path.display().to_string())
+            )
+        };
+        let text = format!(
+            "{stem}: its state {stem}.state cannot be used: {}; it counts as pinned and as not \
+             checked, and `{verify}` writes it again",
+            report::one_line(&unreadable.what),
+        );
+        item(out, "", &text)?;
+    }
+    if backup.is_partial() {
+        let text = format!(
+            "{} is partial and counts as no backup: it lacks the rows of {}",
+            backup.stem,
+            report::one_line(&backup.skipped_tables.join(", "))
+        );
+        item(out, "", &text)?;
+    }
+    match backup.state.fault() {
+        None => {}
+        Some(Fault::Damaged(what)) => {
+            let text = format!("{} is damaged: {}", backup.stem, joined_lines(what));
+            item(out, "", &text)?;
+        }
+        Some(Fault::Unrestorable(what)) => {
+            let text = format!("{} does not restore: {}", backup.stem, joined_lines(what));
+            item(out, "", &text)?;
+        }
     }
     Ok(())
 }

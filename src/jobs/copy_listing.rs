@@ -53,37 +53,7 @@ pub(super) fn take_listing(known: &mut KnownCopies, listing: &Listing<'_>) -> Ve
     known.asked = Some(listing.at);
     let mut before = std::mem::take(&mut known.copies);
     let mut absent = std::mem::take(&mut known.absent);
-    let mut lacking: BTreeMap<Uuid, String> = BTreeMap::new();
-    for copy in &listing.there.copies {
-        let run = copy.name.run();
-        let other_length = copy.lacking.iter().find_map(|one| Some((one, one.listed?)));
-        let was_known = before.contains_key(&run) || absent.contains_key(&run);
-        if let (Some(lack), None, true) = (copy.lacking.first(), other_length, was_known) {
-            lacking.insert(run, lack.key.clone());
-            continue;
-        }
-        if !copy.is_complete() && !was_known {
-            continue;
-        }
-        let earlier = before.remove(&run);
-        let earlier = earlier.or_else(|| absent.remove(&run).map(|one| one.copy));
-        let mut one = earlier.unwrap_or_else(|| {
-            let mut one = known_copy(copy);
-            one.damage = listing.damage_on_record(copy);
-            one
-        });
-        one.manifest = Some(manifest_of(copy));
-        let replaced = listing.there.replaced.get(&copy.name).copied();
-        one.replaced = replaced.filter(|replaced| Some(*replaced) > one.last_read());
-        if let Some((lack, listed)) = other_length {
-            let why = format!(
-                "the volume {} has {listed} bytes, and {} were signed",
-                lack.key, lack.bytes
-            );
-            one.find_damaged(listing.at, why);
-        }
-        known.copies.insert(run, one);
-    }
+    let mut lacking = take_present(known, listing, (&mut before, &mut absent));
     let gone = before.into_iter().map(|(run, copy)| (run, copy, None));
     let gone_before = absent
         .into_iter()
@@ -120,6 +90,50 @@ pub(super) fn take_listing(known: &mut KnownCopies, listing: &Listing<'_>) -> Ve
         known.absent.insert(run, absent);
     }
     doubts
+}
+
+/// Takes in the copies that are listed, from those that were known before or were absent. Gives of those that were
+/// known and lack volumes one that is not listed.
+fn take_present(
+    known: &mut KnownCopies,
+    listing: &Listing<'_>,
+    (before, absent): (
+        &mut BTreeMap<Uuid, KnownCopy>,
+        &mut BTreeMap<Uuid, AbsentCopy>,
+    ),
+) -> BTreeMap<Uuid, String> {
+    let mut lacking = BTreeMap::new();
+    for copy in &listing.there.copies {
+        let run = copy.name.run();
+        let other_length = copy.lacking.iter().find_map(|one| Some((one, one.listed?)));
+        let was_known = before.contains_key(&run) || absent.contains_key(&run);
+        if let (Some(lack), None, true) = (copy.lacking.first(), other_length, was_known) {
+            lacking.insert(run, lack.key.clone());
+            continue;
+        }
+        if !copy.is_complete() && !was_known {
+            continue;
+        }
+        let earlier = before.remove(&run);
+        let earlier = earlier.or_else(|| absent.remove(&run).map(|one| one.copy));
+        let mut one = earlier.unwrap_or_else(|| {
+            let mut one = known_copy(copy);
+            one.damage = listing.damage_on_record(copy);
+            one
+        });
+        one.manifest = Some(manifest_of(copy));
+        let replaced = listing.there.replaced.get(&copy.name).copied();
+        one.replaced = replaced.filter(|replaced| Some(*replaced) > one.last_read());
+        if let Some((lack, listed)) = other_length {
+            let why = format!(
+                "the volume {} has {listed} bytes, and {} were signed",
+                lack.key, lack.bytes
+            );
+            one.find_damaged(listing.at, why);
+        }
+        known.copies.insert(run, one);
+    }
+    lacking
 }
 
 /// What lies under the key of a copy's manifest and counts for nothing.

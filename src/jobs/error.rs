@@ -258,9 +258,8 @@ impl JobError {
                 StreamError::Read(_) | StreamError::Flaw(_) => JobErrorKind::Unavailable,
             },
             Self::Destination(error) => kind_at_destination(error.kind),
-            Self::Layout(_) => JobErrorKind::Configuration,
+            Self::Layout(_) | Self::Signer(NoSigner::Configured(_)) => JobErrorKind::Configuration,
             Self::Signer(NoSigner::InState { .. }) => JobErrorKind::CannotCreate,
-            Self::Signer(NoSigner::Configured(_)) => JobErrorKind::Configuration,
             Self::MayHold { .. }
             | Self::Connect(_)
             | Self::Query(_)

@@ -69,6 +69,7 @@ impl Slug {
 
 impl Stem {
     /// The same without the reason: so the copies of a backup are called in keys, where it is left out.
+    #[must_use]
     pub fn without_slug(&self) -> Self {
         Self {
             slug: None,

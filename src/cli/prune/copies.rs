@@ -22,8 +22,8 @@ use crate::cli::wrap::item;
 use crate::copies::Place;
 use crate::display::{option, rough_span, shell_word};
 use crate::jobs::{
-    BackupDirectory, CopyRequest, CopySource, HostPrunePlan, HostPruneRequest, own_name,
-    plan_host_prune, prune_copies, prune_host, signer_lines, signers_there,
+    BackupDirectory, CopyRequest, CopySource, HostPrunePlan, HostPruneRequest, SignerThere,
+    own_name, plan_host_prune, prune_copies, prune_host, signer_lines, signers_there,
 };
 use crate::policy::{ClockTrust, Rules};
 use crate::repository::Removal;
@@ -216,24 +216,7 @@ async fn of_a_host(
     if plans.iter().all(|plan| plan.newest.is_none()) {
         let signers = signers_there(&session.begin(), source, &places).await;
         let signers = signers.map_err(|error| session.failure(&error))?;
-        if signers.is_empty() {
-            let message = format!(
-                "there is no copy of host {} at {} that anybody has signed, so nothing is removed\n\
-                 hint: `pgbackupd list --from {} {} --any-signer` shows what is there",
-                one_line(host),
-                source.label,
-                shell_word(&source.label),
-                option("--host", host)
-            );
-            return Err(Failure::new(FailureKind::Unavailable, message));
-        }
-        let message = format!(
-            "no copy of host {} is signed by a trusted key; signed there has\n{}\n\
-             hint: compare the fingerprint with the printed key sheet, then add --signer and the fingerprint",
-            one_line(host),
-            signer_lines(&signers)
-        );
-        return Err(Failure::new(FailureKind::Damaged, message));
+        return Err(nobody_trusted(host, source, &signers));
     }
     if args.dry_run || plans.iter().all(HostPrunePlan::is_empty) {
         return print_plans(args, session, &plans, out);
@@ -257,6 +240,28 @@ async fn of_a_host(
         ));
     }
     print_results(session, &results, out)
+}
+
+/// Why nothing of a host is pruned: no copy of it counts.
+fn nobody_trusted(host: &str, source: &CopySource, signers: &[SignerThere]) -> Failure {
+    if signers.is_empty() {
+        let message = format!(
+            "there is no copy of host {} at {} that anybody has signed, so nothing is removed\n\
+             hint: `pgbackupd list --from {} {} --any-signer` shows what is there",
+            one_line(host),
+            source.label,
+            shell_word(&source.label),
+            option("--host", host)
+        );
+        return Failure::new(FailureKind::Unavailable, message);
+    }
+    let message = format!(
+        "no copy of host {} is signed by a trusted key; signed there has\n{}\n\
+         hint: compare the fingerprint with the printed key sheet, then add --signer and the fingerprint",
+        one_line(host),
+        signer_lines(signers)
+    );
+    Failure::new(FailureKind::Damaged, message)
 }
 
 /// What goes of each of these places.

@@ -24,6 +24,7 @@ fn backups_are_encrypted_only_where_the_scope_says_so() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_keeps_backups_from_being_encrypted_or_drilled_is_refused_where_it_is() {
     let all = format!("{ENCRYPTION}scope = \"all\"\n");
     let table: [(String, &str, &[&str]); 6] = [

@@ -206,10 +206,10 @@ impl HttpService for Courier {
         };
         carried.await.map_err(|fault: Fault| {
             // object_store tries a request that changes nothing again after an interruption.
-            let kind = if fault.passing() != Passing::Never {
-                HttpErrorKind::Interrupted
-            } else {
+            let kind = if fault.passing() == Passing::Never {
                 HttpErrorKind::Unknown
+            } else {
+                HttpErrorKind::Interrupted
             };
             HttpError::new(kind, fault)
         })

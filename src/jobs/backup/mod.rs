@@ -261,8 +261,7 @@ impl Backup<'_> {
         let mut remarks = overheard.into_remarks();
         remarks.retain(|remark| !says_again(remark, &origin.left_out));
         let mentioned = &artifact.stream_summary().dependencies.settings;
-        let own = &origin.properties.settings;
-        let asking = server_settings(&client, mentioned, own);
+        let asking = server_settings(&client, mentioned, &origin.properties.settings);
         match self.run.wait_for(asking).await? {
             Ok(settings) => origin.server.settings = settings,
             Err(error) => warnings.push(format!(
