@@ -3,19 +3,26 @@
 //! Each is checked while a fragment is read, so that an error can point at its place. A message's
 //! first line says what is wrong, and its second line, where there is one, the way out.
 
+mod keep;
+mod number;
+mod ports;
+mod word;
+
 use std::borrow::Cow;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use chrono_tz::{TZ_VARIANTS, Tz};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::StrDeserializer;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
+pub(crate) use self::keep::Keep;
+pub(crate) use self::number::{Count, Factor};
+pub(crate) use self::ports::Ports;
+pub(crate) use self::word::Word;
 use super::listen::Listen;
 use super::nearest::nearest;
 use crate::mask::password_of;
@@ -109,8 +116,8 @@ from_text!(
     "the name of a library in quotes",
     { "type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.+-]*$" },
     |text| {
-        let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_.+-".contains(&byte);
-        if text.is_empty() || text.starts_with(['.', '+', '-']) || !text.bytes().all(is_sound) {
+        let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"_.+-".contains(&byte);
+        if text.is_empty() || text.starts_with(['.', '+', '-']) || !text.bytes().all(is_fine) {
             Err(format!(
                 "{text:?} is not the name of a library\nwrite it as in shared_preload_libraries, \
                  without a directory: \"pg_cron\""
@@ -408,247 +415,3 @@ from_text!(
         }
     }
 );
-
-/// A whole number from 1 to `MAX`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Count<const MAX: u32>(pub(crate) NonZeroU32);
-
-impl<'de, const MAX: u32> Deserialize<'de> for Count<MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Number<const MAX: u32>;
-
-        impl<const MAX: u32> Visitor<'_> for Number<MAX> {
-            type Value = Count<MAX>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "an integer from 1 to {MAX}")
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Count<MAX>, E> {
-                u32::try_from(number)
-                    .ok()
-                    .filter(|number| *number <= MAX)
-                    .and_then(NonZeroU32::new)
-                    .map(Count)
-                    .ok_or_else(|| {
-                        E::custom(format!(
-                            "expected an integer from 1 to {MAX}, found {number}"
-                        ))
-                    })
-            }
-        }
-
-        deserializer.deserialize_any(Number)
-    }
-}
-
-impl<const MAX: u32> JsonSchema for Count<MAX> {
-    fn schema_name() -> Cow<'static, str> {
-        format!("CountTo{MAX}").into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 1, "maximum": MAX })
-    }
-}
-
-/// How many times as much, in hundredths: more than 1, and at most 100 times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Factor(pub(crate) u32);
-
-impl<'de> Deserialize<'de> for Factor {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Number;
-
-        impl Visitor<'_> for Number {
-            type Value = Factor;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of more than 1, such as 2 or 1.5")
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Factor, E> {
-                let number = i32::try_from(number).unwrap_or(i32::MAX);
-                self.visit_f64(f64::from(number))
-            }
-
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "it is between 101 and 10,000"
-            )]
-            fn visit_f64<E: Error>(self, number: f64) -> Result<Factor, E> {
-                let hundredths = (number * 100.0).round();
-                if (101.0..=10_000.0).contains(&hundredths) {
-                    Ok(Factor(hundredths as u32))
-                } else {
-                    Err(E::custom(format!(
-                        "expected a number of more than 1 and at most 100, found {number}"
-                    )))
-                }
-            }
-        }
-
-        deserializer.deserialize_any(Number)
-    }
-}
-
-impl JsonSchema for Factor {
-    fn schema_name() -> Cow<'static, str> {
-        "Factor".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "number", "exclusiveMinimum": 1, "maximum": 100 })
-    }
-}
-
-/// A word of an enumeration. Serde would also take the *number* of a variant, silently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Word<T>(pub(crate) T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Word<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneWord<T>(std::marker::PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for OneWord<T> {
-            type Value = T;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a word in quotes")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-                T::deserialize(StrDeserializer::new(text))
-            }
-        }
-
-        deserializer
-            .deserialize_any(OneWord(std::marker::PhantomData))
-            .map(Self)
-    }
-}
-
-impl<T: serde::Serialize> serde::Serialize for Word<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Word<T> {
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
-    }
-}
-
-/// For how long a series keeps its backups by age.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// Backups younger than this.
-    For(Duration),
-    /// `false`: age keeps nothing by itself.
-    NotByAge,
-}
-
-impl<'de> Deserialize<'de> for Keep {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Age;
-
-        impl Visitor<'_> for Age {
-            type Value = Keep;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration in quotes, such as \"30 days\", or false")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Keep, E> {
-                TimeSpan::deserialize(StrDeserializer::new(text)).map(|span| Keep::For(span.0))
-            }
-
-            fn visit_bool<E: Error>(self, by_age: bool) -> Result<Keep, E> {
-                if by_age {
-                    Err(E::custom("for how long?\nwrite a duration: \"30 days\""))
-                } else {
-                    Ok(Keep::NotByAge)
-                }
-            }
-        }
-
-        deserializer.deserialize_any(Age)
-    }
-}
-
-impl JsonSchema for Keep {
-    fn schema_name() -> Cow<'static, str> {
-        "Keep".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let span = generator.subschema_for::<TimeSpan>();
-        json_schema!({ "anyOf": [span, { "const": false }] })
-    }
-}
-
-/// One port, or one for each of several hosts, with commas between them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ports(pub(crate) String);
-
-impl<'de> Deserialize<'de> for Ports {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List;
-
-        impl Visitor<'_> for List {
-            type Value = Ports;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a port from 1 to 65535")
-            }
-
-            fn visit_i64<E: Error>(self, port: i64) -> Result<Ports, E> {
-                self.visit_str(&port.to_string())
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Ports, E> {
-                let sound = |port: &str| port.trim().parse::<u16>().is_ok_and(|port| port != 0);
-                if text.split(',').all(sound) {
-                    Ok(Ports(text.to_owned()))
-                } else {
-                    Err(E::custom(format!(
-                        "a port is a number from 1 to 65535, not {text}"
-                    )))
-                }
-            }
-        }
-
-        deserializer.deserialize_any(List)
-    }
-}
-
-impl serde::Serialize for Ports {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl JsonSchema for Ports {
-    fn schema_name() -> Cow<'static, str> {
-        "Ports".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "anyOf": [
-                { "type": "integer", "minimum": 1, "maximum": 65535 },
-                { "type": "string", "pattern": "^[0-9]+( *, *[0-9]+)*$" }
-            ]
-        })
-    }
-}
