@@ -72,6 +72,7 @@ mod restore_proof;
 mod restore_salvage;
 mod restore_sessions;
 mod restore_table;
+mod restore_unlike_databases;
 mod root;
 mod round_trip;
 mod settings;

@@ -77,3 +77,19 @@ pub(crate) fn seal(path: &Path, manifest: &Value) {
     )
     .unwrap();
 }
+
+/// The restore is refused before it begins, and says all of this.
+#[track_caller]
+pub(crate) fn assert_refused(cluster: &Cluster, operator: &Operator, expected: &[&str]) {
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 69, "{output}");
+    for phrase in expected {
+        assert!(output.stderr.contains(phrase), "{phrase}: {output}");
+    }
+    assert_untouched(cluster, operator, "app");
+    let events = operator.restore_log();
+    assert!(
+        events.iter().all(|record| record["event"] != "started"),
+        "{events:?}"
+    );
+}
