@@ -2,6 +2,7 @@
 
 pub(crate) mod wrap;
 
+use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -232,6 +233,20 @@ pub(crate) fn joined_lines(text: &str) -> String {
     let text = with_hint_in_line(text);
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     one_line(&lines.join(" "))
+}
+
+/// An error with its causes, each said once.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        let said = one.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = one.source();
+    }
+    text
 }
 
 /// A database as people read it and write it: `server/database` where there are several servers, else

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::NoSecret;
-use crate::display::joined_lines;
+use crate::display::{self, joined_lines};
 
 /// So much of another program's words is passed on, in characters.
 const LONGEST: usize = 300;
@@ -67,18 +67,9 @@ impl fmt::Display for SendError {
 
 impl Error for SendError {}
 
-/// An error with its causes, each said once.
+/// An error with its causes as a part of a sentence.
 pub(super) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(one) = cause {
-        let said = one.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = one.source();
-    }
-    excerpt(&text)
+    excerpt(&display::with_causes(error))
 }
 
 /// Another program's words as a part of a sentence.

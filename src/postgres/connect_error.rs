@@ -9,6 +9,7 @@ use tokio_postgres::error::SqlState;
 use super::conninfo::Conninfo;
 use super::server_error::quotes_values;
 use super::tls::TlsError;
+use crate::display;
 use crate::identity;
 
 /// What kind of failure it is.
@@ -364,17 +365,7 @@ pub(super) fn display_with_causes(error: &tokio_postgres::Error) -> String {
         }
         return text;
     }
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.ends_with(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        source = cause.source();
-    }
-    text
+    display::with_causes(error)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::error::Error;
 use super::dialect::Dialect;
 use crate::destination::error::{DestinationError, DestinationErrorKind};
 use crate::destination::pauses::Passing;
-use crate::display::joined_lines;
+use crate::display::{self, joined_lines};
 
 /// So much of a store's message is passed on, in characters.
 const LONGEST: usize = 300;
@@ -270,18 +270,9 @@ impl Fault {
     }
 }
 
-/// An error with its causes, each said once.
+/// An error with its causes, in one line.
 pub(in crate::destination) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(one) = cause {
-        let said = one.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = one.source();
-    }
-    joined_lines(&text)
+    joined_lines(&display::with_causes(error))
 }
 
 #[cfg(test)]
