@@ -303,29 +303,35 @@ fn place(text: &str) -> Result<Place, String> {
             path.map(Place::Directory)
                 .ok_or_else(|| "file:// is followed by the path of a directory".to_owned())
         }
-        "s3" => named(&url, (3..=63, b".-_"))?
-            .map(Place::S3)
-            .ok_or("s3:// is followed by the name of a bucket".to_owned()),
-        "az" => named(&url, (3..=63, b"-"))?
-            .map(Place::Azure)
-            .ok_or("az:// is followed by the name of a container".to_owned()),
-        "gs" => named(&url, (3..=222, b".-_"))?
-            .map(Place::Google)
-            .ok_or("gs:// is followed by the name of a bucket".to_owned()),
+        "s3" => named(&url, "bucket", (3..=63, ".-_")).map(Place::S3),
+        "az" => named(&url, "container", (3..=63, "-")).map(Place::Azure),
+        "gs" => named(&url, "bucket", (3..=222, ".-_")).map(Place::Google),
         _ => Err(BEGINNINGS.to_owned()),
     }
 }
 
-/// The bucket that an address names, of letters, digits and the other characters; none where it names none.
+/// The bucket or container that an address names, made of letters, digits and the other characters.
 fn named(
     url: &Url,
-    (lengths, others): (RangeInclusive<usize>, &[u8]),
-) -> Result<Option<Named>, String> {
+    noun: &str,
+    (lengths, others): (RangeInclusive<usize>, &str),
+) -> Result<Named, String> {
     let bucket = url.host_str().unwrap_or_default();
-    let is_of_bucket = |byte: u8| byte.is_ascii_alphanumeric() || others.contains(&byte);
-    let is_bucket = lengths.contains(&bucket.len()) && bucket.bytes().all(is_of_bucket);
-    if !is_bucket || url.port().is_some() {
-        return Ok(None);
+    let is_of_bucket = |one: char| one.is_ascii_alphanumeric() || others.contains(one);
+    if bucket.is_empty() {
+        let scheme = url.scheme();
+        return Err(format!("{scheme}:// is followed by the name of a {noun}"));
+    }
+    if url.port().is_some() {
+        return Err(format!("a {noun} has no port: endpoint names the server"));
+    }
+    if !lengths.contains(&bucket.len()) || !bucket.chars().all(is_of_bucket) {
+        let (shortest, longest) = lengths.into_inner();
+        let others: Vec<String> = others.chars().map(String::from).collect();
+        let others = others.join(" ");
+        return Err(format!(
+            "the name of a {noun} has {shortest} to {longest} ASCII letters, digits, and {others}"
+        ));
     }
     let prefix = url.path().trim_matches('/');
     let is_of_prefix = |byte: u8| byte.is_ascii_alphanumeric() || b".-_=".contains(&byte);
@@ -337,10 +343,10 @@ fn named(
             "a prefix is made of ASCII letters, digits, and . _ - = between slashes".to_owned(),
         );
     }
-    Ok(Some(Named {
+    Ok(Named {
         bucket: bucket.to_owned(),
         prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
-    }))
+    })
 }
 
 fn refuse_settings_of_others(findings: &mut Findings<'_>, written: &Written<'_>, scheme: &str) {
