@@ -12,6 +12,7 @@ use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::session::Session;
 use super::several::Turns;
+use super::wrap::item;
 use super::{report, select};
 use crate::config::Destination;
 use crate::jobs::{BackupDirectory, CopyReport, CopyRequest, copy};
@@ -252,7 +253,7 @@ fn print(label: &str, report: &CopyReport, out: &mut dyn Write) -> Result<(), Fa
         tracing::warn!("{label}: {warning}");
     }
     if report.copied.is_empty() && report.failed.is_empty() {
-        writeln!(out, "{label}: {}", report.sentence())?;
+        item(out, "", &format!("{label}: {}", report.sentence()))?;
     }
     for copied in &report.copied {
         writeln!(
@@ -274,13 +275,13 @@ fn print(label: &str, report: &CopyReport, out: &mut dyn Write) -> Result<(), Fa
         writeln!(out, "{label}: {stem} is {now} at {name}")?;
     }
     for removed in &report.removed {
-        writeln!(
-            out,
+        let text = format!(
             "{label}: removed {} from {}: {}",
             removed.backup,
             report.destination,
             removed.reasons.join("; ")
-        )?;
+        );
+        item(out, "", &text)?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::env::CommandEnv;
 use super::failure::Failure;
 use super::from::{FromArgs, IdentityArgs};
 use super::session::Session;
+use super::wrap::item;
 use super::{report, select};
 use crate::copies::Identities;
 use crate::display::shell_word;
@@ -254,24 +255,24 @@ fn print(result: &FetchedBackup, out: &mut dyn Write) -> Result<(), Failure> {
     let database = report::one_line(&result.database);
     let directory = report::one_line(&result.directory);
     if result.was_there {
-        writeln!(
-            out,
+        let text = format!(
             "{database}: {} is in {directory} already; nothing was fetched",
             result.backup
-        )?;
+        );
+        item(out, "", &text)?;
     } else {
         let kept = match result.kept_bytes {
             0 => String::new(),
             kept => format!(", {} were fetched before", report::size(kept)),
         };
-        writeln!(
-            out,
+        let text = format!(
             "{database}: fetched {} of host {} into {directory}, {}{kept}, in {:.1} s",
             result.backup,
             report::one_line(&result.host),
             report::size(result.read_bytes),
             result.seconds
-        )?;
+        );
+        item(out, "", &text)?;
     }
     writeln!(out, "  {}", result.dump)?;
     writeln!(out, "  signed by {}", result.signer)?;

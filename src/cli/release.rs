@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::env::CommandEnv;
 use super::failure::Failure;
 use super::session::Session;
+use super::wrap::item;
 use super::{report, select};
 use crate::config::Runs;
 use crate::jobs::{BackupDirectory, Run, release};
@@ -80,7 +81,8 @@ impl QuarantinedBackup {
     /// Prints it in a line.
     pub(super) fn print(&self, prefix: &str, out: &mut dyn Write) -> Result<(), Failure> {
         let damage = self.damage.as_deref().unwrap_or("its state is lost");
-        writeln!(out, "{prefix}{} is in quarantine: {damage}", self.name)?;
+        let text = format!("{prefix}{} is in quarantine: {damage}", self.name);
+        item(out, "", &text)?;
         Ok(())
     }
 }

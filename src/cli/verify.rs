@@ -17,6 +17,7 @@ use super::length_of_time::length_of_time;
 use super::release::{QuarantinedBackup, quarantined};
 use super::session::{Directories, Session};
 use super::several::Turns;
+use super::wrap::item;
 use super::{report, select};
 use crate::config::Runs;
 use crate::jobs::{BackupDirectory, Run, Selection, VerifyReport, VerifyRequest, verify};
@@ -358,29 +359,29 @@ fn print(database: &VerifiedDatabase, prefix: &str, out: &mut dyn Write) -> Resu
                     let path = report::one_line(&path.display().to_string());
                     format!("; it was moved into {path}")
                 });
-                writeln!(
-                    out,
+                let text = format!(
                     "{prefix}{}: {}: {message}{}",
                     backup.name,
                     backup.outcome.to_uppercase(),
                     aside.unwrap_or_default()
-                )?;
+                );
+                item(out, "", &text)?;
             }
         }
         if let Some(remark) = &backup.remark {
-            writeln!(out, "  note: {remark}")?;
+            item(out, "  ", &format!("note: {remark}"))?;
         }
     }
     if database.left > 0 {
         let left = report::counted(database.left, "backup was", "backups were");
-        writeln!(
-            out,
+        let text = format!(
             "{prefix}{left} not reached within the budget, and will come first in the next run"
-        )?;
+        );
+        item(out, "", &text)?;
     }
     for problem in &database.problems {
         let file = report::one_line(&problem.file);
-        writeln!(out, "{prefix}{file}: {}", problem.what)?;
+        item(out, "", &format!("{prefix}{file}: {}", problem.what))?;
     }
     for quarantined in &database.quarantined {
         quarantined.print(prefix, out)?;

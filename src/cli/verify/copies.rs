@@ -12,6 +12,7 @@ use crate::cli::failure::{Failure, FailureKind, damage_first, together};
 use crate::cli::own_copies::OwnCopies;
 use crate::cli::report;
 use crate::cli::session::Session;
+use crate::cli::wrap::item;
 use crate::copies::{Catalogue, Copy, Identities, Place};
 use crate::display::joined_lines;
 use crate::jobs::{
@@ -234,12 +235,12 @@ fn print(database: &str, verified: &VerifiedCopy, out: &mut dyn Write) -> Result
         (None, Some(message)) if verified.damaged => format!("DAMAGED: {message}"),
         (None, message) => format!("not verified: {}", message.as_deref().unwrap_or_default()),
     };
-    writeln!(
-        out,
+    let text = format!(
         "{}: {} ({}): {outcome}",
         report::one_line(database),
         verified.backup,
         report::size(verified.bytes)
-    )?;
+    );
+    item(out, "", &text)?;
     Ok(())
 }
