@@ -69,7 +69,15 @@ impl PublicHalf {
     /// # Errors
     /// When the encryption fails.
     pub fn seal(&self, content: &[u8]) -> Result<Vec<u8>, SealError> {
-        age::encrypt(&self.0, content).map_err(|error| SealError::Failed(error.to_string()))
+        let failed = |error: io::Error| SealError::Failed(error.to_string());
+        let recipient = std::iter::once(&self.0 as &dyn age::Recipient);
+        let encryptor = age::Encryptor::with_recipients(recipient)
+            .map_err(|error| SealError::Failed(error.to_string()))?;
+        // A buffer that grows has twice its length for a moment. Each 64 KiB get 16 bytes, and a head precedes all.
+        let sealed = Vec::with_capacity(content.len() + content.len() / 4096 + 1024);
+        let mut writer = encryptor.wrap_output(sealed).map_err(failed)?;
+        writer.write_all(content).map_err(failed)?;
+        writer.finish().map_err(failed)
     }
 }
 
@@ -114,19 +122,26 @@ impl RunSecret {
         seal_to(line.as_bytes(), recipients)
     }
 
-    /// Decrypts a volume. Its SHA-256 has to be compared with the signed one before.
+    /// Decrypts a volume and passes it on. Its SHA-256 has to be compared with the signed one before.
     ///
     /// # Errors
-    /// When it is no age file, has been changed, or is encrypted to another key.
-    pub fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
-        let mut content = Vec::with_capacity(sealed.len());
+    /// When it is no age file, has been changed, is encrypted to another key, or cannot be passed on.
+    pub fn open_into(&self, sealed: &[u8], to: &mut impl Write) -> Result<(), OpenError> {
         let decryptor = age::Decryptor::new_buffered(sealed).map_err(damaged)?;
         let mut reader = decryptor
             .decrypt(std::iter::once(&self.0 as &dyn age::Identity))
             .map_err(damaged)?;
-        reader
-            .read_to_end(&mut content)
-            .map_err(|error| OpenError::Damaged(error.to_string()))?;
+        io::copy(&mut reader, to).map_err(|error| OpenError::Damaged(error.to_string()))?;
+        Ok(())
+    }
+
+    /// Decrypts a volume.
+    ///
+    /// # Errors
+    /// As [`Self::open_into`].
+    pub fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let mut content = Vec::with_capacity(sealed.len());
+        self.open_into(sealed, &mut content)?;
         Ok(content)
     }
 

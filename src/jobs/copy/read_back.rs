@@ -1,8 +1,11 @@
 //! Reading a copy back: each object is downloaded as a whole and is what was sent, and what this run can open
 //! is the backup byte for byte.
 
-use futures::stream::{self, StreamExt as _};
 use std::io::{self, Write as _};
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+use tokio::sync::mpsc;
 
 use super::Copying;
 use super::seal::{CopyKey, Sealing};
@@ -10,9 +13,10 @@ use super::upload::Sent;
 use crate::copies::{RunSecret, Sha256Sum};
 use crate::destination::{DestinationError, DestinationErrorKind, Key};
 use crate::jobs::error::JobError;
-use crate::pipeline::Digesting;
+use crate::pipeline::{Digest, Digesting};
 use crate::policy::CopyState;
 use crate::repository::{CopyJournal, PutVolume};
+use crate::threads;
 
 /// So many volumes are being downloaded at the same time.
 const IN_FLIGHT: usize = 2;
@@ -35,19 +39,20 @@ impl Copying<'_> {
             let volumes = journal.volumes_of(&name);
             let downloads = stream::iter(volumes).map(|volume| self.download(volume));
             let mut downloads = std::pin::pin!(downloads.buffered(IN_FLIGHT));
-            let mut content = Digesting::new(io::sink());
+            let (to_open, volumes) = mpsc::channel(1);
+            let secret = key.secret.clone();
+            let opening = threads::start("open", move || open(secret.as_ref(), volumes))?;
             while let Some(download) = self.run.wait_for(downloads.next()).await? {
                 let bytes = download?;
                 checked += bytes.len() as u64;
                 self.run.progress.set_stored_bytes(checked);
-                if opens {
-                    let opened = open(key.secret.as_ref(), &bytes)?;
-                    content
-                        .write_all(&opened)
-                        .map_err(|error| JobError::Internal(error.to_string()))?;
+                // It has ended where a volume cannot be opened.
+                if opens && to_open.send(bytes).await.is_err() {
+                    break;
                 }
             }
-            let (found, _) = content.finish();
+            drop(to_open);
+            let found = opening.await??;
             if opens && found != *digest {
                 return Err(JobError::Damaged(format!(
                     "the copy of {name} at {} is not the backup's: it has {found}, and should have {digest}",
@@ -62,7 +67,7 @@ impl Copying<'_> {
         })
     }
 
-    async fn download(&self, volume: &PutVolume) -> Result<bytes::Bytes, JobError> {
+    async fn download(&self, volume: &PutVolume) -> Result<Bytes, JobError> {
         let key = Key::new(&volume.key).map_err(|error| JobError::Internal(error.to_string()))?;
         self.destination.pace.wait(volume.bytes).await;
         let bytes = self.destination.store.get(&key, None).await?;
@@ -82,12 +87,22 @@ impl Copying<'_> {
     }
 }
 
-/// The content of a volume, with the key that opens it; as it is, without one.
-fn open(secret: Option<&RunSecret>, bytes: &bytes::Bytes) -> Result<Vec<u8>, JobError> {
-    match secret {
-        None => Ok(bytes.to_vec()),
-        Some(secret) => secret
-            .open(bytes)
-            .map_err(|error| JobError::Damaged(format!("a volume of the copy: {error}"))),
+/// The digest of what these volumes hold, with the key that opens them; of what they are, without one.
+fn open(
+    secret: Option<&RunSecret>,
+    mut volumes: mpsc::Receiver<Bytes>,
+) -> Result<Digest, JobError> {
+    let mut content = Digesting::new(io::sink());
+    while let Some(volume) = volumes.blocking_recv() {
+        let opened = match secret {
+            None => content
+                .write_all(&volume)
+                .map_err(|error| error.to_string()),
+            Some(secret) => secret
+                .open_into(&volume, &mut content)
+                .map_err(|error| error.to_string()),
+        };
+        opened.map_err(|error| JobError::Damaged(format!("a volume of the copy: {error}")))?;
     }
+    Ok(content.finish().0)
 }

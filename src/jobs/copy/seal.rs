@@ -15,10 +15,10 @@ pub(super) enum Sealing {
 }
 
 impl Sealing {
-    /// What lies at the destination of this part of a file.
-    pub(super) fn seal(&self, content: &[u8]) -> Result<Vec<u8>, JobError> {
+    /// What lies at the destination of this part of a file, which it may take.
+    pub(super) fn seal(&self, content: &mut Vec<u8>) -> Result<Vec<u8>, JobError> {
         match self {
-            Self::Plain => Ok(content.to_vec()),
+            Self::Plain => Ok(std::mem::take(content)),
             Self::Encrypted(public) => public.seal(content).map_err(unsealed),
         }
     }

@@ -75,22 +75,27 @@ pub(super) fn files_of(
 
 impl SourceFile {
     /// Reads the file and hands it over volume by volume, with their numbers from 1; an empty file is one
-    /// volume. Gives the digest of what was handed over. Blocks.
+    /// volume. A volume may be taken or left. Gives the digest of what was handed over. Blocks.
     ///
     /// # Errors
     /// When the file cannot be read, is not the one of the manifest, or nobody wants the rest.
     pub(super) fn read(
         &self,
-        each: impl FnMut(u32, &[u8]) -> ControlFlow<()>,
+        each: impl FnMut(u32, &mut Vec<u8>) -> ControlFlow<()>,
     ) -> Result<Digest, SourceError> {
         let mut cutter = Digesting::new(Cutter::new(each));
         let read = if self.is_directory {
-            archive(&self.path, &mut cutter)
+            archive(&self.path, &mut cutter).map(Some)
         } else {
-            open(&self.path).and_then(|file| pass(file, &mut cutter))
+            open(&self.path)
+                .and_then(|mut file| io::copy(&mut file, &mut cutter))
+                .map(|_| None)
         };
         let (passed, mut cutter) = cutter.finish();
-        let found = read.and_then(|found| cutter.finish().map(|()| found));
+        let found = read.and_then(|of_listing| {
+            cutter.finish()?;
+            Ok(of_listing.unwrap_or_else(|| passed.clone()))
+        });
         match found {
             _ if cutter.is_over => Err(SourceError::Ended),
             Err(error) => Err(SourceError::Read(self.path.clone(), error)),
@@ -107,13 +112,6 @@ impl SourceFile {
 
 fn open(path: &Path) -> io::Result<File> {
     crate::regular_file::open(path)
-}
-
-/// Passes a file on, and gives its digest.
-fn pass(source: impl Read, to: &mut impl Write) -> io::Result<Digest> {
-    let mut source = Digesting::new(source);
-    io::copy(&mut source, to)?;
-    Ok(source.finish().0)
 }
 
 /// Passes the files of a directory on as one archive, the same bytes each time, and gives the directory's
@@ -149,10 +147,10 @@ struct Cutter<F> {
     is_over: bool,
 }
 
-impl<F: FnMut(u32, &[u8]) -> ControlFlow<()>> Cutter<F> {
+impl<F: FnMut(u32, &mut Vec<u8>) -> ControlFlow<()>> Cutter<F> {
     fn new(each: F) -> Self {
         Self {
-            volume: Vec::with_capacity(VOLUME),
+            volume: Vec::new(),
             number: 1,
             each,
             is_over: false,
@@ -160,7 +158,7 @@ impl<F: FnMut(u32, &[u8]) -> ControlFlow<()>> Cutter<F> {
     }
 
     fn hand_over(&mut self) -> io::Result<()> {
-        if (self.each)(self.number, &self.volume).is_break() {
+        if (self.each)(self.number, &mut self.volume).is_break() {
             self.is_over = true;
             return Err(io::Error::other("nobody wants the rest"));
         }
@@ -177,8 +175,10 @@ impl<F: FnMut(u32, &[u8]) -> ControlFlow<()>> Cutter<F> {
     }
 }
 
-impl<F: FnMut(u32, &[u8]) -> ControlFlow<()>> Write for Cutter<F> {
+impl<F: FnMut(u32, &mut Vec<u8>) -> ControlFlow<()>> Write for Cutter<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // The one before may have been taken.
+        self.volume.reserve_exact(VOLUME - self.volume.len());
         let taken = bytes.len().min(VOLUME - self.volume.len());
         self.volume.extend_from_slice(&bytes[..taken]);
         if self.volume.len() == VOLUME {
@@ -207,11 +207,17 @@ mod tests {
         }
     }
 
+    fn digest_of(bytes: &[u8]) -> Digest {
+        let mut digesting = Digesting::new(io::sink());
+        digesting.write_all(bytes).unwrap();
+        digesting.finish().0
+    }
+
     fn volumes(file: &SourceFile) -> Result<Vec<Vec<u8>>, SourceError> {
         let mut volumes = Vec::new();
         file.read(|number, volume| {
             assert_eq!(usize::try_from(number).unwrap(), volumes.len() + 1);
-            volumes.push(volume.to_vec());
+            volumes.push(volume.clone());
             ControlFlow::Continue(())
         })?;
         Ok(volumes)
@@ -230,7 +236,7 @@ mod tests {
         ] {
             let text: Vec<u8> = (0..=250).cycle().take(bytes).collect();
             fs::write(&path, &text).unwrap();
-            let digest = pass(&*text, &mut io::sink()).unwrap();
+            let digest = digest_of(&text);
             let file = source(path.clone(), Some(digest), false);
             let found = volumes(&file).unwrap();
             assert_eq!(found.len(), expected, "{bytes}");
@@ -243,7 +249,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("dump");
         fs::write(&path, "abc").unwrap();
-        let digest = pass(&b"abd"[..], &mut io::sink()).unwrap();
+        let digest = digest_of(b"abd");
         let error = volumes(&source(path.clone(), Some(digest), false)).unwrap_err();
         assert!(
             matches!(&error, SourceError::Damaged(at, _) if *at == path),
@@ -282,7 +288,7 @@ mod tests {
             .collect();
         assert_eq!(names, ["1.dat.gz", "2.dat.gz", "toc.dat"]);
         fs::write(second.join("toc.dat"), "other").unwrap();
-        let wrong = pass(&b""[..], &mut io::sink()).unwrap();
+        let wrong = digest_of(b"");
         let error = volumes(&source(second, Some(wrong), true)).unwrap_err();
         assert!(matches!(error, SourceError::Damaged(..)), "{error:?}");
     }

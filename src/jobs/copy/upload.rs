@@ -4,10 +4,12 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::executor::block_on;
 use futures::stream::{self, StreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::Copying;
 use super::seal::Sealing;
@@ -18,9 +20,12 @@ use crate::pipeline::Digest;
 use crate::repository::{CopyJournal, PutVolume};
 use crate::threads;
 
-/// So many volumes are being put at the same time. With the one that is read and the one that is sealed, that
-/// is 64 MiB.
+/// So many volumes are being put at the same time.
 const IN_FLIGHT: usize = 2;
+
+/// So many volumes are sealed at the same time: those that are being put, and the next one. With the one that is
+/// read, that is 64 MiB.
+const SEALED: usize = IN_FLIGHT + 1;
 
 /// A volume that is ready to be put.
 struct Ready {
@@ -28,6 +33,8 @@ struct Ready {
     number: u32,
     bytes: Bytes,
     sha256: Sha256Sum,
+    /// Its place among those that are sealed.
+    place: OwnedSemaphorePermit,
 }
 
 /// What was sent.
@@ -58,6 +65,7 @@ impl Copying<'_> {
             names: files.iter().map(|file| self.file_name(file)).collect(),
             there: there.collect(),
             sealing: sealing.clone(),
+            places: Arc::new(Semaphore::new(SEALED)),
         };
         let reading = threads::start("copy", move || reader.read(&ready))?;
         let volumes = stream::unfold(volumes, async |mut volumes| {
@@ -82,6 +90,7 @@ impl Copying<'_> {
             number,
             bytes,
             sha256,
+            place: _place,
         } = volume;
         let name = VolumeName::fresh(&file, number, self.is_encrypted());
         let key = self.place.object(&self.copy, &Object::Volume(name));
@@ -108,6 +117,8 @@ struct Reader {
     /// The volumes that need not be sealed again.
     there: HashSet<(String, u32)>,
     sealing: Sealing,
+    /// Those for volumes that are sealed.
+    places: Arc<Semaphore>,
 }
 
 impl Reader {
@@ -120,6 +131,11 @@ impl Reader {
                 if self.there.contains(&(name.clone(), number)) {
                     return ControlFlow::Continue(());
                 }
+                let places = Arc::clone(&self.places);
+                // Nobody closes it.
+                let Ok(place) = block_on(places.acquire_owned()) else {
+                    return ControlFlow::Break(());
+                };
                 let bytes = match self.sealing.seal(volume) {
                     Ok(bytes) => Bytes::from(bytes),
                     Err(error) => {
@@ -132,6 +148,7 @@ impl Reader {
                     number,
                     sha256: Sha256Sum::of(&bytes),
                     bytes,
+                    place,
                 };
                 match ready.blocking_send(volume) {
                     Ok(()) => ControlFlow::Continue(()),
