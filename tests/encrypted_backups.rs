@@ -55,6 +55,15 @@ fn assert_closed(directory: &Path) {
     }
 }
 
+/// What `status` says of a change of recipients.
+fn change_of_recipients(operator: &Operator) -> Option<String> {
+    let output = operator.run(&["status", "--json"]);
+    let status: Value = serde_json::from_str(&output.stdout).unwrap();
+    let mut concerns = status["attention"].as_array().unwrap().iter();
+    let found = concerns.find(|one| one["kind"] == "recipients_changed")?;
+    Some(found["message"].as_str().unwrap().to_owned())
+}
+
 fn endings(operator: &Operator, backup: &str) -> Vec<String> {
     let names = operator.artifacts().into_iter();
     let mut all: Vec<String> = names
@@ -232,7 +241,8 @@ fn a_bit_that_is_flipped_is_found_without_an_identity_and_no_byte_reaches_the_se
             let output = operator.run(&["verify", &backup]);
             assert_eq!(output.code, 65, "{output}");
             let expected = format!("{backup}{file} has been changed");
-            assert!(format!("{output}").contains(&expected), "{output}");
+            let in_one_line = output.stdout.replace("\n    ", " ");
+            assert!(in_one_line.contains(&expected), "{output}");
             // Bytes behind the end of the encryption are no part of it, and are seen all the same.
             fs::write(&path, [&intact[..], b"more"].concat()).unwrap();
             assert_eq!(
@@ -261,13 +271,43 @@ fn drills_take_the_identity_of_the_command_line_or_of_the_configuration() {
     );
     let output = operator.run(&with(&["drill"], &identity));
     assert_eq!(output.code, 0, "{output}");
+    assert_eq!(change_of_recipients(&operator), None);
+
+    // Whoever changes the recipients can name the identity of drills, too.
+    let (other, recipient) = new_identity(&operator, "other.txt");
+    operator.set_value("encryption.recipients", vec![recipient]);
+    operator.set("drill.identity_file", other.display());
     operator.set("dump.format", "plain");
     wait_for_the_next_second();
     operator.back_up();
-    operator.set("drill.identity_file", identity.display());
     let output = operator.run(&["drill"]);
     assert_eq!(output.code, 0, "{output}");
+    let sentence = change_of_recipients(&operator).unwrap();
+    assert!(
+        sentence.starts_with("new backups are encrypted to SHA256:")
+            && sentence.contains("`pgbackupd drill --identity -`"),
+        "{sentence}"
+    );
+    let output = operator.run(&with(&["drill"], &other));
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(change_of_recipients(&operator), None);
     assert_empty(place.path());
+}
+
+#[test]
+fn backups_that_are_not_encrypted_any_more_are_reported_until_that_is_accepted() {
+    let cluster = Cluster::start();
+    let (mut operator, _) = encrypted(&cluster, "app");
+    operator.back_up();
+    operator.set("encryption.scope", "copies");
+    let sentence = change_of_recipients(&operator).unwrap();
+    assert!(
+        sentence.starts_with("new backups are not encrypted"),
+        "{sentence}"
+    );
+    let accepted = operator.json(&["accept", "recipients"]);
+    assert_eq!(accepted["backups_not_encrypted"], true, "{accepted}");
+    assert_eq!(change_of_recipients(&operator), None);
 }
 
 #[test]

@@ -19,7 +19,7 @@ Examples:
   pgbackupd accept contents --database sales
       Accept that sales is empty, or much smaller than before
   pgbackupd accept recipients
-      Accept that new copies are encrypted to other keys than before";
+      Accept that backups or copies are encrypted to other keys than before";
 
 /// Accept the loss of data or backups, or the change of recipients, that status reports.
 ///
@@ -47,7 +47,7 @@ enum What {
     Vanished,
     /// The manifest of a backup is lost
     Manifest,
-    /// New copies are encrypted to recipients that are not known
+    /// Backups or copies are encrypted to recipients that are not known
     Recipients,
 }
 
@@ -72,6 +72,8 @@ pub(super) struct AcceptedRecipients {
     pub accepted: &'static str,
     /// The fingerprints of the recipients that are known now and were not before.
     pub recipients: Vec<String>,
+    /// Whether backups on this host were encrypted before, and are not any more.
+    pub backups_not_encrypted: bool,
     /// The destinations whose copies were encrypted before, and are not any more.
     pub not_encrypted: Vec<String>,
 }
@@ -81,6 +83,7 @@ impl From<ChangeOfRecipients> for AcceptedRecipients {
         Self {
             accepted: "recipients",
             recipients: change.unknown,
+            backups_not_encrypted: change.backups_not_encrypted,
             not_encrypted: change.not_encrypted,
         }
     }
@@ -144,6 +147,12 @@ fn recipients(args: &Args, session: &Session<'_>, out: &mut dyn Write) -> Result
     for recipient in accepted.unknown {
         writeln!(out, "{recipient}: accepted, and on record")?;
     }
+    if accepted.backups_not_encrypted {
+        writeln!(
+            out,
+            "backups that are not encrypted are accepted, and on record"
+        )?;
+    }
     for destination in accepted.not_encrypted {
         writeln!(
             out,
@@ -160,7 +169,7 @@ pub(super) fn accept_all_recipients(session: &Session<'_>) -> Result<ChangeOfRec
     let accepted = accept_recipients(&session.context, session.plan(), &directories)
         .map_err(|error| session.failure(&error))?;
     if accepted.is_none() {
-        let message = "there is no change of recipients to accept\nhint: `pgbackupd key show` shows to whom copies \
+        let message = "there is no change of recipients to accept\nhint: `pgbackupd key show` shows to whom they \
                        are encrypted";
         return Err(Failure::usage(message));
     }

@@ -27,6 +27,7 @@ mod fleet;
 mod forecast;
 mod globals;
 mod incident;
+mod known_recipients;
 mod limit;
 mod load;
 mod metrics;

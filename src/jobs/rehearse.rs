@@ -10,6 +10,7 @@ use super::copy::fingerprints;
 use super::copy_proof::CopyProven;
 use super::error::{JobError, JobErrorKind};
 use super::fetch::{CopySource, OpenedCopy, check_identities, open_copy};
+use super::known_recipients::configured_encryption;
 use super::record::{append, close_dead_runs};
 use super::run::Run;
 use super::target::BackupDirectory;
@@ -119,7 +120,7 @@ pub async fn rehearse(
     Ok(RehearsalReport { opened, warnings })
 }
 
-/// Accepts to whom new copies are encrypted, by the operator's word: in the ledger of each of these directories, and
+/// Accepts to whom new backups and copies are encrypted, by the operator's word: in the ledger of each of these directories, and
 /// then for good. Gives what was not known before.
 ///
 /// # Errors
@@ -131,11 +132,9 @@ pub fn accept_recipients(
 ) -> Result<ChangeOfRecipients, JobError> {
     let state = &context.state_directory;
     let file = RehearsalFile::at(state);
-    let configured = fingerprints(Some(&plan.recipients));
-    let unsealed = plan.destinations.iter().filter(|one| one.plain);
-    let unsealed: Vec<&str> = unsealed.map(|one| one.name.as_str()).collect();
+    let configured = configured_encryption(plan);
     let book = file.read().map_err(RepositoryError::io("read", state))?;
-    let change = book.change(&configured, &unsealed);
+    let change = book.change(&configured);
     if change.is_none() {
         return Ok(change);
     }
@@ -154,7 +153,7 @@ pub fn accept_recipients(
             "nothing was accepted because",
         )?;
     }
-    let accepted = file.change(|book| book.accept(&configured, &unsealed));
+    let accepted = file.change(|book| book.accept(&configured));
     Ok(accepted.map_err(RepositoryError::io("write", state))?)
 }
 
@@ -163,7 +162,10 @@ fn sentence(change: &ChangeOfRecipients) -> String {
     let mut parts = Vec::new();
     if !change.unknown.is_empty() {
         let unknown = change.unknown.join(" and ");
-        parts.push(format!("new copies are encrypted to {unknown}"));
+        parts.push(format!("new backups and copies are encrypted to {unknown}"));
+    }
+    if change.backups_not_encrypted {
+        parts.push("new backups are not encrypted".to_owned());
     }
     if !change.not_encrypted.is_empty() {
         let destinations = change.not_encrypted.join(" and ");

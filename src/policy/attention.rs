@@ -33,7 +33,7 @@ pub use facts::{
 };
 pub use losses::{describe_loss, describe_lost_manifest, describe_lost_state};
 pub use odd::describe_odd_size;
-pub use rehearsal::{ConfiguredCopies, judge_rehearsals};
+pub use rehearsal::judge_rehearsals;
 pub use space::judge_space;
 
 /// A definition that is refused is shown with its details, its context and its statement.

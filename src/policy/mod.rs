@@ -42,10 +42,10 @@ pub use anomaly::{
     WINDOW, odd_size, time_limit,
 };
 pub use attention::{
-    Concern, ConcernKind, ConfiguredCopies, DatabaseFacts, DefinitionsFacts, DrillFacts,
-    Expectation, Failing, Judgement, SeriesFacts, Severity, SpaceFacts, VerificationFacts, age,
-    describe_loss, describe_lost_manifest, describe_lost_state, describe_odd_size, judge_clocks,
-    judge_database, judge_rehearsals, judge_space,
+    Concern, ConcernKind, DatabaseFacts, DefinitionsFacts, DrillFacts, Expectation, Failing,
+    Judgement, SeriesFacts, Severity, SpaceFacts, VerificationFacts, age, describe_loss,
+    describe_lost_manifest, describe_lost_state, describe_odd_size, judge_clocks, judge_database,
+    judge_rehearsals, judge_space,
 };
 pub use blackout::{Blackout, BlackoutError, Blackouts};
 pub use catch_up::{missed, window_end};
@@ -68,7 +68,9 @@ pub use forecast::{DayOfSpace, FORECAST_DAYS, GrowingSeries, SpaceDays, days_unt
 pub use manifest_numbers::{Gap, ManifestNumbers, describe_gaps};
 pub use orphans::{Orphan, OrphanVerdict, judge_orphan};
 pub use overdue::{DrillMissed, Overdue, PointMissed, Promise, drill_age, recovery_point};
-pub use rehearsal::{ChangeOfRecipients, RehearsalBook, Rehearsals, Rehearsed};
+pub use rehearsal::{
+    ChangeOfRecipients, ConfiguredEncryption, RehearsalBook, Rehearsals, Rehearsed,
+};
 pub use report::{
     Answer, AuditFacts, BackupRecord, Check, ConfigurationFacts, DatabaseRecord, EnabledJobs,
     Entry as ReportEntry, Items, PresentFacts, Ran, Report, ReportBook, ReportFacts, ReportMessage,

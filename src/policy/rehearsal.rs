@@ -1,18 +1,34 @@
-//! When the key that is kept offline was tried last, and whether copies are encrypted to keys that never were.
-//! Pure.
+//! When the key that is kept offline was tried last, and whether backups or copies are encrypted to keys that never
+//! were. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+/// What is encrypted, and to whom, by the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfiguredEncryption {
+    /// Whether backups on this host are encrypted, and not only their copies.
+    pub backups: bool,
+    /// The destinations whose copies are encrypted.
+    pub encrypted: Vec<String>,
+    /// Those whose copies are not.
+    pub plain: Vec<String>,
+    /// The fingerprints of the recipients of new backups and copies.
+    pub recipients: Vec<String>,
+}
+
 /// What is known of rehearsals, at all destinations. Recipients are named by their fingerprints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RehearsalBook {
-    /// The recipients that are trusted: those that the first copies were encrypted to, those whose identity has
-    /// opened a copy since, and those that the operator has accepted.
+    /// The recipients that are trusted: those that the first backups and copies were encrypted to, those whose
+    /// identity has opened one since, and those that the operator has accepted.
     #[serde(default)]
     pub known: BTreeSet<String>,
+    /// Whether this host has made encrypted backups.
+    #[serde(default)]
+    pub backups: bool,
     /// The destinations with encrypted copies.
     #[serde(default)]
     pub destinations: BTreeMap<String, Rehearsals>,
@@ -37,11 +53,13 @@ pub struct Rehearsed {
     pub recipients: Vec<String>,
 }
 
-/// A change of those to whom copies are encrypted.
+/// A change of those to whom backups and copies are encrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeOfRecipients {
     /// Recipients that were not known before.
     pub unknown: Vec<String>,
+    /// Whether backups on this host were encrypted, and are not any more.
+    pub backups_not_encrypted: bool,
     /// Destinations whose copies were encrypted, and are not any more.
     pub not_encrypted: Vec<String>,
 }
@@ -49,7 +67,7 @@ pub struct ChangeOfRecipients {
 impl ChangeOfRecipients {
     /// Whether there is none.
     pub fn is_none(&self) -> bool {
-        self.unknown.is_empty() && self.not_encrypted.is_empty()
+        self.unknown.is_empty() && !self.backups_not_encrypted && self.not_encrypted.is_empty()
     }
 }
 
@@ -72,6 +90,63 @@ impl RehearsalBook {
         let of_it = self.destinations.entry(destination.to_owned());
         let of_it = of_it.or_insert(begun);
         of_it.since = of_it.since.min(first);
+        self.trust_the_first(newest, configured);
+    }
+
+    /// Takes down that this host makes encrypted backups: `newest` are the recipients of the newest one before,
+    /// `configured` those of new ones.
+    pub fn take_in_backup(&mut self, newest: &[String], configured: &[String]) {
+        self.backups = true;
+        self.trust_the_first(newest, configured);
+    }
+
+    /// Takes down that the identities of these recipients have opened a backup.
+    pub fn take_in_opened(&mut self, recipients: &[String], configured: &[String]) {
+        self.known.extend(recipients.iter().cloned());
+        self.settle(configured);
+    }
+
+    /// Takes down a rehearsal that came through.
+    pub fn take_in_rehearsal(&mut self, destination: &str, done: Rehearsed, configured: &[String]) {
+        let begun = Rehearsals {
+            since: done.at,
+            last: None,
+        };
+        let of_it = self.destinations.entry(destination.to_owned());
+        let of_it = of_it.or_insert(begun);
+        let recipients = done.recipients.clone();
+        of_it.last = Some(done);
+        self.take_in_opened(&recipients, configured);
+    }
+
+    /// Trusts the configured recipients, and what is not encrypted any more, by the operator's word; gives what was
+    /// not trusted before.
+    pub fn accept(&mut self, configured: &ConfiguredEncryption) -> ChangeOfRecipients {
+        let accepted = self.change(configured);
+        self.take_in_opened(&accepted.unknown, &configured.recipients);
+        self.backups &= configured.backups;
+        self.destinations
+            .retain(|name, _| !configured.plain.contains(name));
+        accepted
+    }
+
+    /// What is not trusted yet of the configured recipients, and of what is not encrypted any more.
+    pub fn change(&self, configured: &ConfiguredEncryption) -> ChangeOfRecipients {
+        let was_encrypted = |name: &&String| self.destinations.contains_key(*name);
+        ChangeOfRecipients {
+            unknown: self.unknown(&configured.recipients),
+            backups_not_encrypted: self.backups && !configured.backups,
+            not_encrypted: configured
+                .plain
+                .iter()
+                .filter(was_encrypted)
+                .cloned()
+                .collect(),
+        }
+    }
+
+    /// Trusts the first recipients as they are. Where this book was lost, they are the newest ones before.
+    fn trust_the_first(&mut self, newest: &[String], configured: &[String]) {
         if self.known.is_empty() {
             let first = if newest.is_empty() {
                 configured
@@ -83,40 +158,7 @@ impl RehearsalBook {
         self.settle(configured);
     }
 
-    /// Takes down a rehearsal that came through.
-    pub fn take_in_rehearsal(&mut self, destination: &str, done: Rehearsed, configured: &[String]) {
-        self.known.extend(done.recipients.iter().cloned());
-        let begun = Rehearsals {
-            since: done.at,
-            last: None,
-        };
-        let of_it = self.destinations.entry(destination.to_owned());
-        of_it.or_insert(begun).last = Some(done);
-        self.settle(configured);
-    }
-
-    /// Trusts the configured recipients, and that these destinations take plain copies, by the operator's word;
-    /// gives what was not trusted before.
-    pub fn accept(&mut self, configured: &[String], plain: &[&str]) -> ChangeOfRecipients {
-        let accepted = self.change(configured, plain);
-        self.known.extend(accepted.unknown.iter().cloned());
-        self.settle(configured);
-        self.destinations
-            .retain(|name, _| !plain.contains(&name.as_str()));
-        accepted
-    }
-
-    /// What is not trusted yet of the configured recipients, and of the destinations that take plain copies.
-    pub fn change(&self, configured: &[String], plain: &[&str]) -> ChangeOfRecipients {
-        let was_encrypted = |name: &&&str| self.destinations.contains_key(**name);
-        let not_encrypted = plain.iter().filter(was_encrypted);
-        ChangeOfRecipients {
-            unknown: self.unknown(configured),
-            not_encrypted: not_encrypted.map(|&name| name.to_owned()).collect(),
-        }
-    }
-
-    /// The configured recipients that are not trusted yet; none before the first copy.
+    /// The configured recipients that are not trusted yet; none before the first backup or copy.
     pub fn unknown(&self, configured: &[String]) -> Vec<String> {
         if self.known.is_empty() {
             return Vec::new();
@@ -145,10 +187,22 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
+    fn encryption(recipients: &[&str], plain: &[&str]) -> ConfiguredEncryption {
+        ConfiguredEncryption {
+            recipients: names(recipients),
+            plain: names(plain),
+            ..ConfiguredEncryption::default()
+        }
+    }
+
     /// What happens to a book.
     enum Event {
         /// A copy run: the recipients of the newest copy before, and those of new ones.
         Copy(&'static [&'static str], &'static [&'static str]),
+        /// A backup that is encrypted: the recipients of the newest one before, and those of new ones.
+        Backup(&'static [&'static str], &'static [&'static str]),
+        /// A test restore of such a backup by these, while those are configured.
+        Drill(&'static [&'static str], &'static [&'static str]),
         /// A rehearsal by these, while those are configured.
         Rehearse(&'static [&'static str], &'static [&'static str]),
         Accept(&'static [&'static str]),
@@ -163,9 +217,33 @@ mod tests {
     );
 
     #[expect(clippy::too_many_lines, reason = "a table")]
-    fn cases() -> [Case; 14] {
-        use Event::{Accept, Copy, Rehearse};
+    fn cases() -> [Case; 18] {
+        use Event::{Accept, Backup, Copy, Drill, Rehearse};
         [
+            (
+                "backups have the same trust as copies",
+                &[Backup(&[], &["a"])],
+                &["m"],
+                &["m"],
+            ),
+            (
+                "making backups does not make a change known",
+                &[Backup(&[], &["a"]), Backup(&["a"], &["m"])],
+                &["m"],
+                &["m"],
+            ),
+            (
+                "the book was lost, and the newest backup is older than the change",
+                &[Backup(&["a"], &["m"])],
+                &["m"],
+                &["m"],
+            ),
+            (
+                "a test restore by the new key",
+                &[Backup(&[], &["a"]), Drill(&["b"], &["b"])],
+                &["b"],
+                &[],
+            ),
             ("no copy yet", &[], &["m"], &[]),
             (
                 "the first recipients",
@@ -246,6 +324,12 @@ mod tests {
                     Event::Copy(newest, configured) => {
                         book.take_in_copies(("far", at(2)), &names(newest), &names(configured));
                     }
+                    Event::Backup(newest, configured) => {
+                        book.take_in_backup(&names(newest), &names(configured));
+                    }
+                    Event::Drill(by, configured) => {
+                        book.take_in_opened(&names(by), &names(configured));
+                    }
                     Event::Rehearse(by, configured) => {
                         let done = Rehearsed {
                             at: at(3),
@@ -253,7 +337,7 @@ mod tests {
                         };
                         book.take_in_rehearsal("far", done, &names(configured));
                     }
-                    Event::Accept(configured) => drop(book.accept(&names(configured), &[])),
+                    Event::Accept(recipients) => drop(book.accept(&encryption(recipients, &[]))),
                 }
             }
             assert_eq!(book.unknown(&names(configured)), names(expected), "{what}");
@@ -263,19 +347,38 @@ mod tests {
     #[test]
     fn a_destination_that_takes_plain_copies_now_is_a_change_until_it_is_accepted() {
         let mut book = RehearsalBook::default();
-        let configured = names(&["a"]);
         // Plain from the beginning.
-        assert!(book.change(&[], &["near"]).is_none());
-        book.take_in_copies(("far", at(2)), &[], &configured);
-        assert!(book.change(&configured, &["near"]).is_none());
+        assert!(book.change(&encryption(&[], &["near"])).is_none());
+        book.take_in_copies(("far", at(2)), &[], &names(&["a"]));
+        assert!(book.change(&encryption(&["a"], &["near"])).is_none());
+        let plain = encryption(&["a"], &["far", "near"]);
         let expected = ChangeOfRecipients {
-            unknown: Vec::new(),
             not_encrypted: names(&["far"]),
+            ..ChangeOfRecipients::default()
         };
-        assert_eq!(book.change(&configured, &["far", "near"]), expected);
-        assert_eq!(book.accept(&configured, &["far", "near"]), expected);
-        assert!(book.change(&configured, &["far"]).is_none());
+        assert_eq!(book.change(&plain), expected);
+        assert_eq!(book.accept(&plain), expected);
+        assert!(book.change(&plain).is_none());
         assert_eq!(book.unknown(&names(&["m"])), ["m"]);
+    }
+
+    #[test]
+    fn backups_that_are_not_encrypted_any_more_are_a_change_until_it_is_accepted() {
+        let mut book = RehearsalBook::default();
+        let clear = encryption(&["a"], &[]);
+        assert!(book.change(&clear).is_none());
+        book.take_in_backup(&[], &names(&["a"]));
+        let sealed = ConfiguredEncryption {
+            backups: true,
+            ..clear.clone()
+        };
+        assert!(book.change(&sealed).is_none());
+        let expected = ChangeOfRecipients {
+            backups_not_encrypted: true,
+            ..ChangeOfRecipients::default()
+        };
+        assert_eq!(book.accept(&clear), expected);
+        assert!(book.change(&clear).is_none());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::connections::{explain_missing, is_missing};
 use super::continuity::{self, FoundLost};
 use super::dump::Overheard;
 use super::error::JobError;
+use super::known_recipients::note_backup;
 use super::prune::{self, PruneReport};
 use super::rows::rows_of;
 use super::run::Run;
@@ -124,7 +125,10 @@ pub async fn back_up(run: &Run<'_>, request: BackupRequest<'_>) -> Result<Backup
 
     let (manifest, pruned, losses) = match backup.make(&lock, &mut warnings).await {
         // Only a success lets retention loose, and only on its own series.
-        Ok(made) => backup.finish(made, &lock, &mut warnings)?,
+        Ok(made) => {
+            warnings.extend(note_backup(run.context, &repository, &made.manifest));
+            backup.finish(made, &lock, &mut warnings)?
+        }
         Err(error) => {
             backup.record_failure(&error);
             return Err(error);

@@ -17,6 +17,7 @@ use crate::display::{count, counted};
 use crate::jobs::archive::programs_to_read;
 use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::examine::{Examined, examine};
+use crate::jobs::known_recipients::note_opened;
 use crate::jobs::pin::record_lost_state;
 use crate::jobs::proof::{
     Comparison, ComparisonLevel, about_rewritten, about_unvalidated, read_globals,
@@ -168,6 +169,8 @@ impl Drill<'_> {
             }
             Examined::Whole(stream_summary) => {
                 self.change_state(|state| state.record_check(now, None))?;
+                let unnoted = note_opened(self.run.context, &manifest);
+                self.remarks.extend(unnoted);
                 Ok(Ok((manifest, stream_summary)))
             }
         }

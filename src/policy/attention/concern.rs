@@ -212,7 +212,7 @@ pub enum ConcernKind {
     ClockOff,
     /// No copy at a destination was opened with an identity for too long.
     RehearsalOverdue,
-    /// New copies are encrypted to recipients whose identities have opened none.
+    /// New backups or copies are encrypted to recipients whose identities have opened none, or not at all.
     RecipientsChanged,
 }
 

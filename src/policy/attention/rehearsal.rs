@@ -1,4 +1,5 @@
-//! Whether the key that is kept offline was tried lately, and whether copies are encrypted to one that never was.
+//! Whether the key that is kept offline was tried lately, and whether backups or copies are encrypted to one that
+//! never was.
 
 use std::time::Duration;
 
@@ -6,87 +7,74 @@ use chrono::{DateTime, Utc};
 
 use super::concern::{Concern, ConcernKind, Severity};
 use crate::display::rough_span;
-use crate::policy::rehearsal::{RehearsalBook, Rehearsals};
-
-/// To whom copies are encrypted, by the configuration.
-#[derive(Clone, Copy, Debug)]
-pub struct ConfiguredCopies<'a> {
-    /// The destinations whose copies are encrypted.
-    pub encrypted: &'a [&'a str],
-    /// Those whose copies are not.
-    pub plain: &'a [&'a str],
-    /// The fingerprints of the recipients of new copies.
-    pub recipients: &'a [String],
-}
+use crate::policy::rehearsal::{ConfiguredEncryption, RehearsalBook, Rehearsals};
 
 /// What the rehearsals give cause for, one concern a destination. `limit` is how old the newest rehearsal may be.
 pub fn judge_rehearsals(
     book: &RehearsalBook,
-    copies: ConfiguredCopies<'_>,
+    configured: &ConfiguredEncryption,
     limit: Option<Duration>,
     now: DateTime<Utc>,
 ) -> Vec<Concern> {
-    let ConfiguredCopies {
-        encrypted,
-        plain,
-        recipients,
-    } = copies;
-    let is_known = |name: &&&str| book.destinations.contains_key(**name);
-    let mut concerns = Vec::new();
-    if let Some(first) = encrypted.iter().find(is_known) {
-        concerns.extend(judge_recipients(book, first, recipients));
+    let encrypted = &configured.encrypted;
+    let mut concerns: Vec<Concern> = judge_recipients(book, configured).into_iter().collect();
+    let change = book.change(configured);
+    if change.backups_not_encrypted {
+        concerns.push(not_encrypted("backups").about("backups on this host"));
     }
     concerns.extend(
-        plain
-            .iter()
-            .filter(is_known)
-            .map(|name| not_encrypted(name)),
+        change.not_encrypted.iter().map(|destination| {
+            not_encrypted(&format!("copies at {destination}")).about(destination)
+        }),
     );
     let Some(limit) = limit else {
         return concerns;
     };
     let overdue = encrypted.iter().filter_map(|name| {
-        let sentence = overdue(book.destinations.get(*name)?, name, (limit, now))?;
-        Some(Concern::new(ConcernKind::RehearsalOverdue, sentence).about(*name))
+        let sentence = overdue(book.destinations.get(name)?, name, (limit, now))?;
+        Some(Concern::new(ConcernKind::RehearsalOverdue, sentence).about(name))
     });
     concerns.extend(overdue);
     concerns
 }
 
-/// That copies at a destination are not encrypted any more.
-fn not_encrypted(destination: &str) -> Concern {
+/// That these are not encrypted any more.
+fn not_encrypted(what: &str) -> Concern {
     let sentence = format!(
-        "new copies at {destination} are not encrypted, and those before were; if you know of this change, run \
-         `pgbackupd accept recipients`; if nobody does, somebody else has changed the configuration of this host"
+        "new {what} are not encrypted, and those before were; if you know of this change, run `pgbackupd accept \
+         recipients`; if nobody does, somebody else has changed the configuration of this host"
     );
-    let mut concern = Concern::new(ConcernKind::RecipientsChanged, sentence).about(destination);
+    let mut concern = Concern::new(ConcernKind::RecipientsChanged, sentence);
     concern.severity = Severity::Critical;
     concern
 }
 
-/// A change of recipients is one of all destinations: it is shown by the first of them.
-fn judge_recipients(
-    book: &RehearsalBook,
-    destination: &str,
-    configured: &[String],
-) -> Option<Concern> {
-    let unknown = book.unknown(configured);
+/// A change of recipients is one of the backups and of all destinations, and is reported once.
+fn judge_recipients(book: &RehearsalBook, configured: &ConfiguredEncryption) -> Option<Concern> {
+    let is_known = |name: &&String| book.destinations.contains_key(*name);
+    let (what, trial) = if configured.backups && book.backups {
+        ("backup", "pgbackupd drill --identity -".to_owned())
+    } else {
+        ("copy", command(configured.encrypted.iter().find(is_known)?))
+    };
+    let whats = if what == "copy" { "copies" } else { "backups" };
+    let recipients = &configured.recipients;
+    let unknown = book.unknown(recipients);
     if unknown.is_empty() {
         return None;
     }
     let known: Vec<String> = book.known.iter().cloned().collect();
     let sentence = format!(
-        "new copies are encrypted to {} instead of {}, and no identity of {} has opened a copy yet; if you know of \
-         this change, run `{}` with that identity as soon as a copy is encrypted to it, or `pgbackupd accept \
+        "new {whats} are encrypted to {} instead of {}, and no identity of {} has opened a {what} yet; if you know of \
+         this change, run `{trial}` with that identity as soon as a {what} is encrypted to it, or `pgbackupd accept \
          recipients`; if nobody does, somebody else has changed the configuration of this host",
-        configured.join(" and "),
+        recipients.join(" and "),
         known.join(" and "),
         unknown.join(" and "),
-        command(destination)
     );
     let mut concern = Concern::new(ConcernKind::RecipientsChanged, sentence);
-    // No key that was ever tried opens new copies.
-    if unknown.len() == configured.len() {
+    // No key that was ever tried opens new ones.
+    if unknown.len() == recipients.len() {
         concern.severity = Severity::Critical;
     }
     Some(concern)
@@ -142,26 +130,11 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    /// What is configured.
-    struct Copies<'a> {
-        encrypted: &'a [&'a str],
-        recipients: Vec<String>,
-    }
-
-    fn copies<'a>(encrypted: &'a [&'a str], recipients: &[&str]) -> Copies<'a> {
-        Copies {
-            encrypted,
+    fn encryption(encrypted: &[&str], recipients: &[&str]) -> ConfiguredEncryption {
+        ConfiguredEncryption {
+            encrypted: names(encrypted),
             recipients: names(recipients),
-        }
-    }
-
-    impl Copies<'_> {
-        fn configured(&self) -> ConfiguredCopies<'_> {
-            ConfiguredCopies {
-                encrypted: self.encrypted,
-                plain: &[],
-                recipients: &self.recipients,
-            }
+            ..ConfiguredEncryption::default()
         }
     }
 
@@ -240,8 +213,8 @@ mod tests {
             ),
         ];
         for (what, rehearsed, encrypted, limit, now, expected) in cases {
-            let about = copies(encrypted, &["a"]);
-            let found = judge_rehearsals(&book(rehearsed), about.configured(), limit, day(now));
+            let about = encryption(encrypted, &["a"]);
+            let found = judge_rehearsals(&book(rehearsed), &about, limit, day(now));
             let found: Vec<&str> = found.iter().map(|one| one.sentence.as_str()).collect();
             assert_eq!(found, Vec::from_iter(expected), "{what}");
         }
@@ -251,8 +224,8 @@ mod tests {
     fn each_destination_has_a_clock_of_its_own_and_a_change_of_recipients_is_reported_once() {
         let mut book = book(&[50]);
         book.take_in_copies(("near", day(0)), &names(&["a"]), &names(&["m"]));
-        let about = copies(&["far", "near"], &["m"]);
-        let found = judge_rehearsals(&book, about.configured(), Some(LIMIT), day(100));
+        let about = encryption(&["far", "near"], &["m"]);
+        let found = judge_rehearsals(&book, &about, Some(LIMIT), day(100));
         let found: Vec<_> = found
             .iter()
             .map(|one| (one.kind, one.object.as_deref()))
@@ -266,12 +239,11 @@ mod tests {
 
     #[test]
     fn copies_that_are_not_encrypted_any_more_are_reported_by_destination() {
-        let about = ConfiguredCopies {
-            encrypted: &[],
-            plain: &["far", "near"],
-            recipients: &[],
+        let about = ConfiguredEncryption {
+            plain: names(&["far", "near"]),
+            ..ConfiguredEncryption::default()
         };
-        let found = judge_rehearsals(&book(&[]), about, Some(LIMIT), day(100));
+        let found = judge_rehearsals(&book(&[]), &about, Some(LIMIT), day(100));
         let found: Vec<_> = found
             .iter()
             .map(|one| (one.object.as_deref(), &*one.sentence))
@@ -284,7 +256,7 @@ mod tests {
 
     #[test]
     fn recipients_that_nobody_has_tried_are_named_with_those_before() {
-        for (configured, severity, expected) in [
+        for (recipients, severity, expected) in [
             (&["a"][..], None, ""),
             (
                 &["m"],
@@ -303,12 +275,42 @@ mod tests {
                  has changed the configuration of this host",
             ),
         ] {
-            let about = copies(&["far"], configured);
-            let found = judge_rehearsals(&book(&[]), about.configured(), None, day(1));
+            let about = encryption(&["far"], recipients);
+            let found = judge_rehearsals(&book(&[]), &about, None, day(1));
             let concern = found.first();
-            assert_eq!(concern.map(|one| one.severity), severity, "{configured:?}");
+            assert_eq!(concern.map(|one| one.severity), severity, "{recipients:?}");
             let sentence = concern.map_or("", |one| &one.sentence);
             assert_eq!(sentence, expected);
         }
+    }
+
+    #[test]
+    fn backups_without_copies_are_judged_as_well() {
+        let mut book = RehearsalBook::default();
+        let about = |backups: bool, recipients: &[&str]| ConfiguredEncryption {
+            backups,
+            recipients: names(recipients),
+            ..ConfiguredEncryption::default()
+        };
+        let found = |book: &RehearsalBook, about: &ConfiguredEncryption| {
+            let found = judge_rehearsals(book, about, Some(LIMIT), day(100));
+            let sentences = found.into_iter().map(|one| one.sentence);
+            sentences.collect::<Vec<_>>()
+        };
+        // Before the first backup.
+        assert!(found(&book, &about(true, &["m"])).is_empty());
+        book.take_in_backup(&[], &names(&["a"]));
+        assert!(found(&book, &about(true, &["a"])).is_empty());
+        let changed = "new backups are encrypted to m instead of a, and no identity of m has opened a backup yet; if \
+                       you know of this change, run `pgbackupd drill --identity -` with that identity as soon as a \
+                       backup is encrypted to it, or `pgbackupd accept recipients`; if nobody does, somebody else \
+                       has changed the configuration of this host";
+        assert_eq!(found(&book, &about(true, &["m"])), [changed]);
+        let clear = "new backups are not encrypted, and those before were; if you know of this change, run \
+                     `pgbackupd accept recipients`; if nobody does, somebody else has changed the configuration of \
+                     this host";
+        assert_eq!(found(&book, &about(false, &["m"])), [clear]);
+        book.take_in_opened(&names(&["m"]), &names(&["m"]));
+        assert!(found(&book, &about(true, &["m"])).is_empty());
     }
 }
