@@ -30,6 +30,7 @@ mod destination_check;
 mod destination_directory;
 mod destination_google;
 mod destination_s3;
+mod destination_s3_ways;
 mod destination_sftp;
 mod directories;
 mod disk_damage;

@@ -8,6 +8,7 @@ pub(crate) mod cluster;
 pub(crate) mod contract;
 pub(crate) mod daemon;
 pub(crate) mod destination;
+pub(crate) mod doubles;
 pub(crate) mod drill;
 pub(crate) mod filesystem;
 pub(crate) mod google;

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::certificates::Certificates;
+
 /// The access key's id that a store with keys knows.
 pub(crate) const ID: &str = "AKIATESTTESTTEST";
 
@@ -35,19 +37,42 @@ impl SeaweedFs {
         Self::start_with(has_keys, &serde_json::json!({}))
     }
 
+    /// One that has TLS as well, and the port of that.
+    pub(crate) fn start_with_tls(certificates: &Certificates) -> Option<(Self, u16)> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let https = listener.local_addr().expect("its address").port();
+        drop(listener);
+        let file = |name: &str| certificates.path(name).display().to_string();
+        let arguments = [
+            format!("-s3.port.https={https}"),
+            format!("-s3.cert.file={}", file("server.crt")),
+            format!("-s3.key.file={}", file("server.key")),
+        ];
+        let store = Self::begin((true, &serde_json::json!({})), &arguments)?;
+        Some((store, https))
+    }
+
     /// The same with further identities and policies, as its own file of them has them.
     pub(crate) fn start_with(has_keys: bool, more: &Value) -> Option<Self> {
+        Self::begin((has_keys, more), &[])
+    }
+
+    fn begin(who: (bool, &Value), arguments: &[String]) -> Option<Self> {
         let Some(program) = program() else {
             println!("skipped: weed is missing: packaging/shell/packages.bash installs it");
             return None;
         };
         // A port can be another's by the time that it is used.
-        let store = (0..5).find_map(|_| Self::attempt(&program, has_keys, more));
+        let store = (0..5).find_map(|_| Self::attempt(&program, who, arguments));
         Some(store.expect("a store that is ready"))
     }
 
     /// Starts one; none where it does not get ready.
-    fn attempt(program: &Path, has_keys: bool, more: &Value) -> Option<Self> {
+    fn attempt(
+        program: &Path,
+        (has_keys, more): (bool, &Value),
+        arguments: &[String],
+    ) -> Option<Self> {
         let home = tempfile::tempdir().expect("a directory");
         let (ports, port) = ports();
         let mut command = Command::new(program);
@@ -68,7 +93,8 @@ impl SeaweedFs {
                 "-master.volumeSizeLimitMB=64",
                 "-master.volumePreallocate=false",
             ])
-            .args(ports);
+            .args(ports)
+            .args(arguments);
         if has_keys {
             let mut all = serde_json::json!({"identities": [{
                 "name": "test",

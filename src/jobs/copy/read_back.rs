@@ -1,11 +1,13 @@
 //! Reading a copy back: each object is downloaded as a whole and is what was sent, and what this run can open
 //! is the backup byte for byte.
 
+use std::error::Error;
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::Copying;
 use super::seal::{CopyKey, Sealing};
@@ -21,6 +23,17 @@ use crate::threads;
 /// So many volumes are being downloaded at the same time.
 const IN_FLIGHT: usize = 2;
 
+/// So many volumes are in memory at the same time: those that are being downloaded, and one that is opened. That is
+/// 48 MiB.
+const IN_MEMORY: usize = IN_FLIGHT + 1;
+
+/// A volume that was downloaded, and is what was put.
+struct Downloaded {
+    bytes: Bytes,
+    /// Its place in memory.
+    _place: OwnedSemaphorePermit,
+}
+
 impl Copying<'_> {
     /// Downloads all volumes and compares; gives how far the copy is proved with that.
     ///
@@ -34,20 +47,21 @@ impl Copying<'_> {
     ) -> Result<CopyState, JobError> {
         let opens = matches!(key.sealing, Sealing::Plain) || key.secret.is_some();
         let mut checked = 0;
+        let places = Arc::new(Semaphore::new(IN_MEMORY));
         for (file, digest) in sent.files.iter().zip(&sent.digests) {
             let name = self.file_name(file);
             let volumes = journal.volumes_of(&name);
-            let downloads = stream::iter(volumes).map(|volume| self.download(volume));
+            let downloads = stream::iter(volumes).map(|volume| self.download(volume, &places));
             let mut downloads = std::pin::pin!(downloads.buffered(IN_FLIGHT));
             let (to_open, volumes) = mpsc::channel(1);
             let secret = key.secret.clone();
             let opening = threads::start("open", move || open(secret.as_ref(), volumes))?;
             while let Some(download) = self.run.wait_for(downloads.next()).await? {
-                let bytes = download?;
-                checked += bytes.len() as u64;
+                let volume = download?;
+                checked += volume.bytes.len() as u64;
                 self.run.progress.set_stored_bytes(checked);
                 // It has ended where a volume cannot be opened.
-                if opens && to_open.send(bytes).await.is_err() {
+                if opens && to_open.send(volume).await.is_err() {
                     break;
                 }
             }
@@ -67,12 +81,22 @@ impl Copying<'_> {
         })
     }
 
-    async fn download(&self, volume: &PutVolume) -> Result<Bytes, JobError> {
-        let key = Key::new(&volume.key).map_err(|error| JobError::Internal(error.to_string()))?;
+    async fn download(
+        &self,
+        volume: &PutVolume,
+        places: &Arc<Semaphore>,
+    ) -> Result<Downloaded, JobError> {
+        let internal = |error: &dyn Error| JobError::Internal(error.to_string());
+        let key = Key::new(&volume.key).map_err(|error| internal(&error))?;
+        let place = Arc::clone(places).acquire_owned().await;
+        let place = place.map_err(|error| internal(&error))?;
         self.destination.pace.wait(volume.bytes).await;
         let bytes = self.destination.store.get(&key, None).await?;
         if Sha256Sum::of(&bytes).to_string() == volume.sha256 {
-            return Ok(bytes);
+            return Ok(Downloaded {
+                bytes,
+                _place: place,
+            });
         }
         let error = DestinationError {
             doing: format!("read {key} back from {}", self.destination.name),
@@ -90,16 +114,16 @@ impl Copying<'_> {
 /// The digest of what these volumes hold, with the key that opens them; of what they are, without one.
 fn open(
     secret: Option<&RunSecret>,
-    mut volumes: mpsc::Receiver<Bytes>,
+    mut volumes: mpsc::Receiver<Downloaded>,
 ) -> Result<Digest, JobError> {
     let mut content = Digesting::new(io::sink());
     while let Some(volume) = volumes.blocking_recv() {
         let opened = match secret {
             None => content
-                .write_all(&volume)
+                .write_all(&volume.bytes)
                 .map_err(|error| error.to_string()),
             Some(secret) => secret
-                .open_into(&volume, &mut content)
+                .open_into(&volume.bytes, &mut content)
                 .map_err(|error| error.to_string()),
         };
         opened.map_err(|error| JobError::Damaged(format!("a volume of the copy: {error}")))?;

@@ -20,12 +20,8 @@ use crate::pipeline::Digest;
 use crate::repository::{CopyJournal, PutVolume};
 use crate::threads;
 
-/// So many volumes are being put at the same time.
+/// So many volumes are sealed and put at the same time. With the one that is read, that is 48 MiB.
 const IN_FLIGHT: usize = 2;
-
-/// So many volumes are sealed at the same time: those that are being put, and the next one. With the one that is
-/// read, that is 64 MiB.
-const SEALED: usize = IN_FLIGHT + 1;
 
 /// A volume that is ready to be put.
 struct Ready {
@@ -33,7 +29,7 @@ struct Ready {
     number: u32,
     bytes: Bytes,
     sha256: Sha256Sum,
-    /// Its place among those that are sealed.
+    /// Its place among those that are in flight.
     place: OwnedSemaphorePermit,
 }
 
@@ -65,7 +61,7 @@ impl Copying<'_> {
             names: files.iter().map(|file| self.file_name(file)).collect(),
             there: there.collect(),
             sealing: sealing.clone(),
-            places: Arc::new(Semaphore::new(SEALED)),
+            places: Arc::new(Semaphore::new(IN_FLIGHT)),
         };
         let reading = threads::start("copy", move || reader.read(&ready))?;
         let volumes = stream::unfold(volumes, async |mut volumes| {
@@ -117,7 +113,7 @@ struct Reader {
     /// The volumes that need not be sealed again.
     there: HashSet<(String, u32)>,
     sealing: Sealing,
-    /// Those for volumes that are sealed.
+    /// Those for volumes that are in flight.
     places: Arc<Semaphore>,
 }
 
