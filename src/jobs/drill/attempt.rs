@@ -31,6 +31,36 @@ use crate::repository::{Manifest, State};
 /// So many differences are named; beyond, they are only counted.
 const MOST_NAMED: usize = 100;
 
+/// What has to hold of the bounds of a dump that is loaded.
+#[derive(Clone, Copy, Debug)]
+struct Needs {
+    /// All of them are there.
+    bounds: bool,
+    /// The dump cannot read the files of its user: one is the identity that opens all encrypted backups.
+    secret_files: bool,
+}
+
+impl Needs {
+    /// Why bounds are not enough that fall short of these, and keep the files of its user from it or not; none if
+    /// they are enough.
+    fn unmet(self, shortfalls: &[String], keeps_files: bool) -> Option<String> {
+        if self.secret_files && !keeps_files {
+            return Some(format!(
+                "what it executes could read the identity that drills have by the configuration: {}; remove \
+                 drill.identity_file or drill.credential, and drill by hand with --identity",
+                shortfalls.join("; ")
+            ));
+        }
+        let lacks = self.bounds && !shortfalls.is_empty();
+        lacks.then(|| {
+            format!(
+                "what it executes cannot be confined, and drill.require_confinement is set: {}",
+                shortfalls.join("; ")
+            )
+        })
+    }
+}
+
 impl Drill<'_> {
     /// Everything between the ledger's two records.
     pub(super) async fn carry_out(&mut self) -> Result<DrillOutcome, JobError> {
@@ -119,12 +149,14 @@ impl Drill<'_> {
             "the temporary cluster and its programs are confined: {}",
             enforcement.sentence()
         );
+        let drill = &self.run.context.drill;
+        let needs = Needs {
+            bounds: drill.require_confinement,
+            secret_files: drill.identity.is_some(),
+        };
         let shortfalls = enforcement.shortfalls();
-        if self.run.context.drill.require_confinement && !shortfalls.is_empty() {
-            return Ok(Some(format!(
-                "what it executes cannot be confined, and drill.require_confinement is set: {}",
-                shortfalls.join("; ")
-            )));
+        if let Some(why) = needs.unmet(&shortfalls, enforcement.keeps_files()) {
+            return Ok(Some(why));
         }
         let sentence = |lacking| format!("what the dump executes was not confined: {lacking}");
         self.remarks.extend(shortfalls.into_iter().map(sentence));
@@ -435,4 +467,53 @@ fn encoding_of(globals: &[u8]) -> Option<String> {
     // Whatever is wrong with them was seen before.
     let _ = scanner.push(globals);
     scanner.take_dependencies().encoding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Needs;
+
+    #[test]
+    fn an_identity_on_the_host_is_kept_from_what_a_dump_carries_out() {
+        const NO_CALLS: &str = "system calls cannot be filtered";
+        const NO_FILES: &str = "there is no Landlock";
+        for (bounds, secret_files, shortfalls, keeps_files, expected) in [
+            (false, false, &[NO_FILES, NO_CALLS][..], false, None),
+            (true, true, &[], true, None),
+            (
+                true,
+                false,
+                &[NO_CALLS],
+                true,
+                Some("drill.require_confinement is set: system calls"),
+            ),
+            (false, true, &[NO_CALLS], true, None),
+            (
+                false,
+                true,
+                &[NO_FILES],
+                false,
+                Some("could read the identity"),
+            ),
+            (
+                true,
+                true,
+                &[NO_FILES, NO_CALLS],
+                false,
+                Some("could read the identity"),
+            ),
+        ] {
+            let needs = Needs {
+                bounds,
+                secret_files,
+            };
+            let shortfalls: Vec<String> = shortfalls.iter().map(|&one| one.to_owned()).collect();
+            let found = needs.unmet(&shortfalls, keeps_files);
+            let is_expected = match (&found, expected) {
+                (Some(found), Some(expected)) => found.contains(expected),
+                (found, expected) => found.is_none() && expected.is_none(),
+            };
+            assert!(is_expected, "{needs:?} {shortfalls:?}: {found:?}");
+        }
+    }
 }

@@ -136,7 +136,7 @@ pub async fn drill(
         }
         Err(error) => drill.impossible(&error),
     };
-    let kept = refused::keep(run, repository, &outcome);
+    let kept = refused::keep(run, repository, (&outcome, drill.opener.is_some()));
     let mut report = drill.report(outcome, began);
     let recovery_time = run.context.recovery_time;
     let too_slow = report.missed(recovery_time);

@@ -7,8 +7,13 @@ use crate::repository::{Repository, forget_refused, keep_refused};
 use crate::responsiveness::{self, PATIENCE};
 
 /// Keeps it in the state directory, if there is one, and gives a remark that names the file. A backup that
-/// the server takes ends what was kept of those before it.
-pub(super) fn keep(run: &Run<'_>, backups: &Repository, outcome: &DrillOutcome) -> Option<String> {
+/// the server takes ends what was kept of those before it. Nothing is kept of an encrypted one: rows would be
+/// readable.
+pub(super) fn keep(
+    run: &Run<'_>,
+    backups: &Repository,
+    (outcome, is_encrypted): (&DrillOutcome, bool),
+) -> Option<String> {
     let state = run.context.state_directory.as_path();
     let directory = backups.directory().to_owned();
     match outcome {
@@ -22,6 +27,11 @@ pub(super) fn keep(run: &Run<'_>, backups: &Repository, outcome: &DrillOutcome) 
             }
             None
         }
+        DrillOutcome::Refused { .. } if is_encrypted => Some(
+            "the server's full output may show rows, and is not kept, for the backup is encrypted; a drill by hand \
+             prints it"
+                .to_owned(),
+        ),
         DrillOutcome::Refused { detail, .. } => {
             let detail = detail.clone();
             let kept = responsiveness::ask(state, PATIENCE, move |state| {

@@ -130,6 +130,11 @@ impl Enforcement {
         format!("{files}; {calls}")
     }
 
+    /// Whether it cannot read the files of its user.
+    pub fn keeps_files(&self) -> bool {
+        self.landlock.is_some()
+    }
+
     /// What is missing for bounds to be whole; a clause each, about "it".
     pub fn shortfalls(&self) -> Vec<String> {
         let mut shortfalls = Vec::new();
