@@ -418,3 +418,22 @@ fn old_backups_stay_readable_and_lost_rows_are_noticed_without_an_identity() {
     let after = kinds(&operator);
     assert_ne!(after, before, "nobody has noticed that the rows are gone");
 }
+
+#[test]
+fn a_comment_of_megabytes_comes_back() {
+    let cluster = Cluster::start();
+    let (operator, identity) = encrypted(&cluster, "app");
+    // Sealed, it is a third longer.
+    cluster.psql(
+        "DO $$ BEGIN EXECUTE format('COMMENT ON DATABASE app IS %L', repeat('x', 3300000)); END $$",
+    );
+    let backup = operator.back_up();
+    let output = operator.run(&with(&["verify", &backup], &identity));
+    assert_eq!(output.code, 0, "{output}");
+    assert!(output.stdout.contains("intact, 1 row"), "{output}");
+    let words = ["restore", &backup, "--into", "copy", "--yes"];
+    let output = operator.run(&with(&words, &identity));
+    assert_eq!(output.code, 0, "{output}");
+    let sql = "SELECT length(shobj_description(oid, 'pg_database')) FROM pg_database WHERE datname = 'copy'";
+    assert_eq!(cluster.psql(sql), "3300000");
+}

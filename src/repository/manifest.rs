@@ -20,6 +20,10 @@ use crate::postgres::{
     Setting,
 };
 
+/// The longest manifest, in bytes: none is written that is longer, and no more is read. Comments and settings of a
+/// database, which are in it, can have megabytes.
+pub(super) const LONGEST_MANIFEST: usize = 64 << 20;
+
 /// The format of a backup of a whole database.
 pub const MANIFEST_FORMAT: u32 = 1;
 

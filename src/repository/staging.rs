@@ -9,10 +9,11 @@ use uuid::Uuid;
 use super::durable;
 use super::error::RepositoryError;
 use super::lock::Lock;
-use super::manifest::Manifest;
+use super::manifest::{LONGEST_MANIFEST, Manifest};
 use super::names::{Role, Stem};
 use super::{quarantine, temporary};
 use crate::config::Format;
+use crate::display::size;
 use crate::pipeline::{ArchiveReceipt, ReadBack, StreamSummary, Written};
 
 /// The temporary files of one run; removed when dropped, unless published.
@@ -327,7 +328,8 @@ impl<'a> Staging<'a> {
 
     fn write_manifest(&self, text: &str) -> Result<(), RepositoryError> {
         let path = self.path(Role::Manifest);
-        durable::remove(&path)
+        check_length(text)
+            .and_then(|()| durable::remove(&path))
             .and_then(|()| durable::create_new(&path))
             .and_then(|mut file| {
                 file.write_all(text.as_bytes())?;
@@ -364,6 +366,18 @@ impl<'a> Staging<'a> {
     }
 }
 
+/// Refuses a manifest that nobody would read.
+fn check_length(text: &str) -> io::Result<()> {
+    if text.len() <= LONGEST_MANIFEST {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "it would have {}, and has {} at most: the comments and settings of the database are too long",
+        size(text.len() as u64),
+        size(LONGEST_MANIFEST as u64)
+    )))
+}
+
 impl Drop for Staging<'_> {
     /// Removes what is still temporary: after a failure everything, after publishing nothing.
     fn drop(&mut self) {
@@ -380,4 +394,18 @@ pub(super) fn is_taken(directory: &Path, stem: &Stem) -> bool {
         return true;
     }
     Role::all().any(|role| stem.file(directory, role).symlink_metadata().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_that_nobody_would_read_is_not_written() {
+        let mut text = " ".repeat(LONGEST_MANIFEST);
+        check_length(&text).unwrap();
+        text.push('x');
+        let error = check_length(&text).unwrap_err().to_string();
+        assert!(error.contains("64.0 MiB at most"), "{error}");
+    }
 }
