@@ -290,6 +290,31 @@ fn a_store_that_ignores_conditions_or_has_another_time_is_found_out() {
 }
 
 #[test]
+fn a_clock_that_is_off_is_a_problem_that_status_reports() {
+    let Some(store) = SeaweedFs::start(false) else {
+        return;
+    };
+    let proxy = LyingProxy::before(store.port());
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    configure(&mut operator, proxy.port(), BUCKET, (ID, SECRET));
+    assert_eq!(operator.run(&["copy"]).code, 0);
+    let kinds = |operator: &Operator| {
+        let output = operator.run(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&output.stdout).unwrap();
+        let all = status["attention"].as_array().unwrap().iter();
+        all.map(|one| one["kind"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert!(!kinds(&operator).contains(&"clock_off".to_owned()));
+    let late = Utc::now() - chrono::TimeDelta::hours(1);
+    proxy.say_date(late.to_rfc2822().replace("+0000", "GMT"));
+    assert_eq!(operator.run(&["copy"]).code, 69);
+    let kinds = kinds(&operator);
+    assert!(kinds.contains(&"clock_off".to_owned()), "{kinds:?}");
+}
+
+#[test]
 fn a_directory_on_the_disk_of_the_backups_needs_attention_whatever_is_accepted() {
     let mut operator = Operator::without_server("app");
     let far = plain_destination(&mut operator);

@@ -341,8 +341,6 @@ impl Judged {
         self.concerns.extend(of_directories);
         let unconfigured = unconfigured::remarks(inspection, spots);
         self.remarks.extend(unconfigured);
-        self.concerns
-            .extend(judge_clocks(self.databases.iter().map(|one| &one.facts)));
         let (of_stores, remarks) = stores::judge_stores(inspection);
         self.concerns.extend(of_stores);
         self.remarks.extend(remarks);
@@ -367,6 +365,7 @@ impl Judged {
         if is_all {
             let of_answers = inspection.answers.concerns(concerns);
             concerns.extend(of_answers);
+            concerns.extend(judge_clocks(databases.iter().map(|one| &one.facts)));
         }
         if let DaemonView::Alive(state) = daemon {
             judge_connections(state, databases, is_all, concerns);
