@@ -36,6 +36,9 @@ pub struct CopyStart {
     pub backup: String,
     /// The run that made the backup.
     pub run: Uuid,
+    /// Where the destination is: what was put is there, and nowhere else.
+    #[serde(default)]
+    pub address: String,
     /// Under which key its volumes go, without a slash at its end.
     pub prefix: String,
     /// When the first volume was about to be put.
@@ -310,6 +313,7 @@ mod tests {
             directory: "/var/backups/app".into(),
             backup: "backup_20250709_020000".to_owned(),
             run: Uuid::from_u128(run),
+            address: "file:///mnt/nas".to_owned(),
             prefix: "v1/db1/main/app/backup_20250709_020000.x".to_owned(),
             began: "2025-07-09T02:05:00+03:00".parse().unwrap(),
             public: Some("age1x".to_owned()),

@@ -143,9 +143,11 @@ impl Copying<'_> {
         let (destination, run) = (&self.destination.name, self.entry.run);
         let recipients = fingerprints(self.request.recipients);
         let prefix = format!("{}/{}", self.place, self.copy);
+        let address = self.request.destination.settings.full_address();
         if let Some(journal) = CopyJournal::resume(state, destination, run)?
             && journal.start().recipients == recipients
             && journal.start().prefix == prefix
+            && journal.start().address == address
             && let Some(key) = CopyKey::of_start(journal.start())
         {
             return Ok((journal, key));
@@ -156,6 +158,7 @@ impl Copying<'_> {
             directory: repository.directory().to_owned(),
             backup: self.entry.stem.to_string(),
             run,
+            address,
             prefix,
             began: self.run.context.now(),
             public: key.public(),
