@@ -10,6 +10,7 @@ mod dialect;
 mod exchange;
 mod fault;
 mod library;
+mod listing;
 mod prefix;
 
 use std::fmt;
@@ -27,7 +28,7 @@ pub(super) use self::courier::{Courier, header, read};
 pub(super) use self::dialect::Dialect;
 pub(super) use self::exchange::{Headers, facts_of, object_in, range_header, request};
 pub(super) use self::fault::{Fault, Refusal, with_causes};
-pub(super) use self::library::{folders, in_a_header, list};
+pub(super) use self::library::{check_token_file, folders, in_a_header, list};
 pub(super) use self::prefix::Prefix;
 use super::error::{DestinationError, DestinationErrorKind};
 use super::key::Key;

@@ -11,7 +11,7 @@ use object_store::azure::{
 use secrecy::ExposeSecret as _;
 
 use crate::config::{AzureCredentials, AzureSettings, secret_text};
-use crate::destination::bucket::{Courier, with_causes};
+use crate::destination::bucket::{Courier, check_token_file, with_causes};
 
 /// The variables that lead to the identity of a machine.
 const INSTANCE: [(Config, &str); 2] = [
@@ -128,6 +128,7 @@ fn with_credentials(
                 "AZURE_CLIENT_ID",
                 "AZURE_FEDERATED_TOKEN_FILE",
             ])?;
+            check_token_file(&environment["AZURE_FEDERATED_TOKEN_FILE"])?;
             let builder = with(builder, &WEB_IDENTITY).with_credential_type("workload_identity");
             Ok((builder, None))
         }

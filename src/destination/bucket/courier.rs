@@ -16,13 +16,15 @@ use object_store::client::{
 };
 use object_store::{ClientOptions, RetryConfig};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Proxy};
+use reqwest::{Client, ClientBuilder, Proxy, Url};
 
 use super::dialect::Dialect;
 use super::fault::{Fault, Refusal, with_causes};
 use super::library::retries;
+use super::listing::{self, query_pairs};
 use crate::config;
 use crate::destination::pauses::Passing;
+use crate::mask::mask;
 use crate::tls;
 
 /// So much of a refusal is read, in bytes.
@@ -46,6 +48,8 @@ pub(in crate::destination) struct Courier {
     dialect: Dialect,
     /// The host of the store.
     host: String,
+    /// Its port.
+    port: Option<u16>,
     store: HttpClient,
     /// For the metadata service of the machine, which no proxy reaches.
     metadata: HttpClient,
@@ -61,8 +65,8 @@ impl Courier {
         (ca_file, proxy): (Option<&Path>, Option<&str>),
         timeout: Duration,
     ) -> Result<Self, String> {
-        let host = address.parse::<reqwest::Url>().ok();
-        let host = host.and_then(|url| url.host_str().map(str::to_owned));
+        let url = address.parse::<Url>().ok();
+        let host = url.as_ref().and_then(Url::host_str).map(str::to_owned);
         let authorities = ca_file.map(config::file).transpose();
         let authorities = authorities.map_err(|error| error.to_string())?;
         let tls = tls::client_config(authorities.as_deref()).map_err(|why| match ca_file {
@@ -92,6 +96,7 @@ impl Courier {
         Ok(Self {
             dialect,
             host: host.unwrap_or_default(),
+            port: url.and_then(|url| url.port_or_known_default()),
             store: built(store)?,
             metadata: built(metadata)?,
             timeout,
@@ -118,10 +123,16 @@ impl Courier {
         } else {
             &self.store
         };
+        // Also others are asked, for credentials.
+        let port = request.uri().port_u16();
+        let port = port.or(match request.uri().scheme_str() {
+            Some("http") => Some(80),
+            _ => Some(443),
+        });
+        let is_store = host == self.host && port == self.port;
+        let secrets = secrets_of(&request);
         let answer = client.execute(request).await;
         let answer = answer.map_err(|error| unreachable(&host, &error))?;
-        // Also others are asked, for credentials.
-        let is_store = host == self.host;
         if is_store {
             self.note_clock(&answer);
         }
@@ -133,6 +144,9 @@ impl Courier {
         // What of it cannot be read is not reported.
         let body = read(answer.into_body(), LONGEST_REFUSAL).await;
         let body = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
+        // A store can repeat what it was sent.
+        let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+        let body = mask(&body, &secrets);
         let refusal = Refusal::read((self.dialect, status), code.as_deref(), &body);
         Err(Fault::Refused(if is_store {
             refusal
@@ -155,6 +169,24 @@ impl Courier {
         let ahead = self.ahead.load(Ordering::Relaxed);
         (ahead != UNKNOWN).then(|| TimeDelta::seconds(ahead))
     }
+}
+
+/// What of a request lets its bearer in: tokens, and the signature of an address that is signed for long.
+fn secrets_of(request: &HttpRequest) -> Vec<String> {
+    let header = |name: &str| request.headers().get(name)?.to_str().ok();
+    let bearer = header("authorization").and_then(|text| text.strip_prefix("Bearer "));
+    let mut secrets: Vec<String> = bearer
+        .into_iter()
+        .chain(header("x-amz-security-token"))
+        .map(str::to_owned)
+        .collect();
+    let pairs = request.uri().query().unwrap_or_default().split('&');
+    for signature in pairs.filter_map(|pair| pair.strip_prefix("sig=")) {
+        secrets.push(signature.to_owned());
+        let decoded = query_pairs(&format!("sig={signature}"));
+        secrets.extend(decoded.into_iter().map(|(_, value)| value));
+    }
+    secrets
 }
 
 /// A header of an answer.
@@ -198,10 +230,18 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
 #[async_trait]
 impl HttpService for Courier {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let query = request.uri().query().map(str::to_owned);
         let carried = async {
             let (parts, body) = self.carry(request).await?.into_parts();
             // Read here, so that an answer that is cut off is a fault like others, and asked for again.
-            let body = read(body, LONGEST_ANSWER).await?;
+            let mut body = read(body, LONGEST_ANSWER).await?;
+            if let Some(query) = query.filter(|query| listing::is_listing(query)) {
+                let page = String::from_utf8_lossy(&body);
+                if listing::leads_to_itself(&query, &page) {
+                    return Err(Fault::damaged("the store's listing does not go on"));
+                }
+                body = listing::without_strange_names(&page).into_bytes();
+            }
             Ok(HttpResponse::from_parts(parts, Bytes::from(body).into()))
         };
         carried.await.map_err(|fault: Fault| {

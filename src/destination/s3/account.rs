@@ -6,7 +6,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey as Config};
 use secrecy::ExposeSecret as _;
 
 use crate::config::{S3Credentials, S3Settings, secret_text};
-use crate::destination::bucket::{Courier, in_a_header, with_causes};
+use crate::destination::bucket::{Courier, check_token_file, in_a_header, with_causes};
 
 /// The variables that lead to the role of a machine or a container.
 const INSTANCE: [(Config, &str); 4] = [
@@ -124,7 +124,7 @@ fn with_credentials(
         }
         S3Credentials::Instance => Ok(with(builder, &INSTANCE)),
         S3Credentials::WebIdentity => {
-            needed("AWS_WEB_IDENTITY_TOKEN_FILE")?;
+            check_token_file(needed("AWS_WEB_IDENTITY_TOKEN_FILE")?)?;
             needed("AWS_ROLE_ARN")?;
             Ok(with(builder, &WEB_IDENTITY))
         }
