@@ -45,6 +45,9 @@ pub mod telemetry;
 /// 1: as whom this process runs, and who asked for it.
 pub mod identity;
 
+/// 1: identities, which open copies and encrypted backups, as files have them.
+pub mod age_identities;
+
 /// 1: new identities, as the file that age reads.
 pub mod new_identity;
 

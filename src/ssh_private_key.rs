@@ -34,11 +34,18 @@ pub enum KeyFault {
     OtherType,
 }
 
+/// Whether a line is a public key.
+pub(crate) fn is_public(line: &str) -> bool {
+    ["ssh-", "ecdsa-", "sk-"]
+        .iter()
+        .any(|kind| line.starts_with(kind))
+}
+
 impl KeyFault {
     /// What is wrong with a text that should be a private key; none where it can be used.
     pub(crate) fn of(text: &str, purpose: KeyUse) -> Option<Self> {
         let first = text.lines().next().unwrap_or_default();
-        if first.starts_with("ssh-") || first.starts_with("ecdsa-") || first.starts_with("sk-") {
+        if is_public(first) {
             return Some(Self::Public);
         }
         if !first.starts_with("-----BEGIN ") || !first.contains("PRIVATE KEY") {

@@ -60,6 +60,7 @@ fn a_daemon_is_a_good_service() {
         ("unusable", &unusable_directory),
         ("unreachable", &unreachable_server),
         ("refused", &refused_reload),
+        ("missing", &missing_secrets),
     ]);
 }
 
@@ -269,6 +270,22 @@ fn unusable_directory(_: &Cluster, mut operator: Operator) {
         "{}",
         end.log
     );
+}
+
+/// Files that drills, the signature of copies and one destination need are no reason not to start, nor not to reload.
+fn missing_secrets(_: &Cluster, mut operator: Operator) {
+    every_night(&mut operator);
+    operator.set("drill.identity_file", "/nonexistent/drill");
+    let daemon = as_service(&operator);
+    daemon.wait_for("drill.identity_file: there is no file /nonexistent/drill; ");
+    operator.set("encryption.signer_file", "/nonexistent/signer");
+    operator.set("jobs.daily.schedule", "30 4 * * *");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("encryption.signer_file: there is no file /nonexistent/signer; ");
+    daemon.wait_for("configuration reloaded from ");
+    daemon.wait_for_notification("READY=1", 2);
+    let next = next(&operator, "daily");
+    assert!(next.as_str().unwrap().contains("T04:30:00"), "{next}");
 }
 
 /// A configuration that cannot come into force makes no directory.

@@ -218,6 +218,57 @@ fn without_the_identity_nothing_is_restored_and_the_sentence_says_what_is_wanted
 }
 
 #[test]
+fn without_the_files_of_drills_and_signatures_all_else_goes_on() {
+    let cluster = Cluster::start();
+    let (mut operator, identity) = encrypted(&cluster, "app");
+    let (drill, signer) = (operator.path("drill"), operator.path("signer"));
+    operator.set("drill.identity_file", drill.display());
+    operator.set("encryption.signer_file", signer.display());
+    let far = operator.path("far");
+    fs::create_dir(&far).unwrap();
+    operator.set("destinations.far.url", format!("file://{}", far.display()));
+    let warnings = [
+        format!(
+            "WARN drill.identity_file: there is no file {}; ",
+            drill.display()
+        ),
+        format!(
+            "WARN encryption.signer_file: there is no file {}; ",
+            signer.display()
+        ),
+    ];
+    for (words, code) in [
+        (&["config", "check"][..], 78),
+        (&["backup"], 0),
+        (&["list"], 0),
+        (&["verify"], 0),
+        (&["prune"], 0),
+        (
+            &with(
+                &["restore", "--latest", "--into", "copy", "--yes"],
+                &identity,
+            ),
+            0,
+        ),
+        (&["drill"], 64),
+        (&["copy"], 78),
+    ] {
+        let output = operator.run(words);
+        assert_eq!(output.code, code, "{output}");
+        let is_reported = |warning: &String| output.stderr.contains(warning);
+        let starts = words[0] != "config";
+        assert_eq!(warnings.iter().all(is_reported), starts, "{output}");
+        let sentence = match words[0] {
+            "drill" => "the identity for drills, set in [drill], cannot be used: cannot read ",
+            "copy" => "the signing key of [encryption] cannot be used: cannot read ",
+            _ => "",
+        };
+        assert!(output.stderr.contains(sentence), "{output}");
+    }
+    assert_ne!(operator.run(&["status"]).code, 78);
+}
+
+#[test]
 fn a_bit_that_is_flipped_is_found_without_an_identity_and_no_byte_reaches_the_server() {
     let cluster = Cluster::start();
     let (mut operator, identity) = encrypted(&cluster, "app");

@@ -201,6 +201,28 @@ fn without_the_same_passphrase_twice_or_a_terminal_no_identity_is_made() {
 }
 
 #[test]
+fn without_a_terminal_the_way_to_an_identity_without_a_passphrase_fits_its_kind() {
+    let mut operator = Operator::without_server("app");
+    operator.set("destinations.far.url", "file:///nonexistent");
+    operator.set_value("destinations.far.plain", true);
+    let (age, ssh) = (operator.path("age"), operator.path("ssh"));
+    let (age, ssh) = (age.to_str().unwrap(), ssh.to_str().unwrap());
+    let make = ["key", "generate", "--passphrase", "-o", age];
+    assert_eq!(at_a_terminal(&operator, &make, "open\\nopen\\n").code, 0);
+    printed(
+        "ssh-keygen",
+        &["-q", "-t", "ed25519", "-N", "open", "-f", ssh],
+    );
+    for (file, way) in [(age, "`age -d FILE`"), (ssh, "ssh-keygen -p -N ''")] {
+        let output = operator.run_under(&["setsid", "-w"], &["key", "check", file]);
+        assert_eq!(output.code, 64, "{output}");
+        for part in ["needs a passphrase: ", way] {
+            assert!(output.stderr.contains(part), "{part}: {output}");
+        }
+    }
+}
+
+#[test]
 fn the_signer_is_made_once_and_ssh_keygen_knows_it() {
     let mut operator = Operator::without_server("app");
     operator.set("name", "db1");

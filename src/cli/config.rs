@@ -159,13 +159,8 @@ pub(super) async fn run(
 
 async fn check(args: CheckArgs, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let (source, json) = (&env.source, env.json);
-    // What the service's user cannot read is no fault for everybody else.
-    let loaded = load_for_reader(source).and_then(|mut loaded| {
-        match std::mem::take(&mut loaded.unreadable) {
-            problems if problems.is_empty() => Ok(loaded),
-            problems => Err(ConfigError { problems }),
-        }
-    });
+    // What needs a file with a secret fails without it, and everything else goes on; here it is a mistake.
+    let loaded = load_for_reader(source).and_then(Loaded::with_usable_secrets);
     let loaded = loaded.and_then(
         |loaded| match misconfigured(&loaded.plan, &source.environment) {
             problems if problems.is_empty() => Ok(loaded),

@@ -10,7 +10,7 @@ use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use super::passphrase::{self, NoPassphrase};
 use super::report;
-use crate::copies::{Identities, IdentityError};
+use crate::copies::{Identities, IdentityError, Protected};
 use crate::display::shell_word;
 use crate::secret_file::FileMode;
 use crate::threads;
@@ -49,15 +49,26 @@ pub(super) async fn read(file: &Path, interrupt: &Interrupt) -> Result<Identitie
     };
     let identities = Identities::read(&text, &mut ask);
     identities.map_err(|error| match (error, unasked) {
-        (IdentityError::NoPassphrase, Some(NoPassphrase::Interrupted)) => interrupted(interrupt),
-        (IdentityError::NoPassphrase, Some(reason)) => {
-            let hint = "`age -d FILE` asks for it, too; give its output on standard input, by -";
-            Failure::usage(format!(
-                "the identity {name} needs a passphrase: {reason}\nhint: {hint}"
-            ))
-        }
+        (IdentityError::NoPassphrase(_), Some(NoPassphrase::Interrupted)) => interrupted(interrupt),
+        (IdentityError::NoPassphrase(protected), Some(reason)) => Failure::usage(format!(
+            "the identity {name} needs a passphrase: {reason}\nhint: {}",
+            without_passphrase(protected)
+        )),
         (error, _) => Failure::usage(format!("the identity {name} cannot be used: {error}")),
     })
+}
+
+/// The way to an identity for which no passphrase is asked.
+fn without_passphrase(protected: Protected) -> &'static str {
+    match protected {
+        Protected::AgeFile => {
+            "`age -d FILE` asks for it, too; give its output on standard input, by -"
+        }
+        Protected::SshKey => {
+            "give a copy of it without one, and remove the copy afterwards: `install -m 0600 FILE \
+             /dev/shm/KEY && ssh-keygen -p -N '' -f /dev/shm/KEY` asks for it once"
+        }
+    }
 }
 
 fn is_stdin(file: &Path) -> bool {

@@ -3,7 +3,7 @@
 use super::findings::{Findings, key, set};
 use super::fragment::{DatabaseList, Fragment};
 use super::plan::{
-    Destination, DrillSettings, EncryptionScope, Format, Job, JobKind, PasswordSource,
+    Destination, DrillSettings, EncryptionScope, Format, Job, JobKind, PasswordSource, Plan,
 };
 use super::scalar::Word;
 use crate::allowed_signer::AllowedSigner;
@@ -105,6 +105,24 @@ pub(super) fn scope(
     }
     refuse_directories(findings, fragment);
     scope
+}
+
+/// Warns where the identity of drills opens no backup that is made from now on. `opened` has its public halves,
+/// as far as they are known.
+pub(super) fn drills_open_nothing(plan: &Plan, opened: Option<&[Recipient]>) -> Option<String> {
+    let is_known = |opened: &&[Recipient]| !opened.is_empty();
+    let opened = opened
+        .filter(is_known)
+        .filter(|_| plan.scope == EncryptionScope::All)?;
+    if opened.iter().any(|one| plan.recipients.contains(one)) {
+        return None;
+    }
+    let fingerprints: Vec<&str> = opened.iter().map(Recipient::fingerprint).collect();
+    Some(format!(
+        "drill.identity_file: drills of new backups will not be able to open them: its identity is of {}, which \
+         is not in encryption.recipients; add its recipient there",
+        fingerprints.join(" and ")
+    ))
 }
 
 /// Refuses dumps in directory format, which nothing but `pg_dump` writes.

@@ -55,7 +55,7 @@ pub use plan::{
 };
 pub use problem::{ConfigError, Mark, Problem, ProblemLocation};
 pub(crate) use scalar::{is_connection_string, name_fault};
-pub(crate) use secret_source::{NoSecret, closed_file, file, secret, secret_text};
+pub(crate) use secret_source::{NoSecret, closed_file, file, secret, secret_bytes, secret_text};
 pub use settings::{Setting, Settings, Source as SettingSource, key_in_toml};
 pub(crate) use source::permission_to_read;
 pub use source::{COMMAND_LINE_VARIABLES, DEFAULT_FILE, Source};
@@ -67,7 +67,10 @@ pub struct Loaded {
     pub plan: Plan,
     /// What it says, and where.
     pub settings: Settings,
-    /// Files with passwords that the user of this process cannot read: what connects will fail.
+    /// Files with secrets that are missing, that others can read, or that hold something else: what needs one
+    /// will fail. The plan's warnings have them, too.
+    pub unusable: Vec<Problem>,
+    /// Files with secrets that the user of this process cannot read: what needs one will fail.
     pub unreadable: Vec<Problem>,
 }
 
@@ -75,17 +78,24 @@ impl Loaded {
     /// Counts what the user of this process cannot read among the warnings: for the service, which
     /// connects.
     pub(crate) fn warn_of_unreadable(&mut self) {
-        let unreadable = std::mem::take(&mut self.unreadable).into_iter();
-        let warnings = unreadable.map(|problem| {
-            let help = problem.help.map(|help| format!("; {help}"));
-            format!(
-                "{}: {}{}",
-                problem.key,
-                problem.message,
-                help.unwrap_or_default()
-            )
-        });
-        self.plan.warnings.extend(warnings);
+        let unreadable = std::mem::take(&mut self.unreadable);
+        self.plan
+            .warnings
+            .extend(unreadable.iter().map(Problem::as_warning));
+    }
+
+    /// The same where every file with a secret can be used.
+    ///
+    /// # Errors
+    /// With each that cannot.
+    pub fn with_usable_secrets(mut self) -> Result<Self, ConfigError> {
+        let mut problems = std::mem::take(&mut self.unusable);
+        problems.append(&mut self.unreadable);
+        if problems.is_empty() {
+            Ok(self)
+        } else {
+            Err(ConfigError { problems })
+        }
     }
 }
 
@@ -93,6 +103,7 @@ impl Loaded {
 ///
 /// Besides the configuration's own files, only the permissions of files that hold secrets are
 /// looked at, and whether one with a private key holds one; nothing is written, and no server is asked.
+/// Such a file that cannot be used is no error: a drill may need it, or one destination, and backups do not.
 ///
 /// # Errors
 ///
@@ -103,16 +114,16 @@ pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }
-    let (mut problems, findings) = examined(&layers);
-    problems.extend(findings.problems);
+    let (mut problems, mut findings) = examined(&layers);
+    problems.append(&mut findings.problems);
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }
-    whole(source, layers, findings.warnings, findings.unreadable)
+    whole(source, layers, findings)
 }
 
 /// The configuration without the single settings that are wrong, and these: for what need not fail for
-/// them. Files with secrets may be open to others or missing.
+/// them.
 ///
 /// # Errors
 /// When a file as a whole is of no use, or what is left makes no configuration.
@@ -121,13 +132,10 @@ pub fn load_what_is_right(source: &Source) -> Result<(Loaded, Vec<Problem>), Con
     if problems.iter().any(|problem| problem.key.is_empty()) {
         return Err(ConfigError { problems });
     }
-    let (found, findings) = examined(&layers);
+    let (found, mut findings) = examined(&layers);
     problems.extend(found);
-    problems.extend(findings.problems);
-    Ok((
-        whole(source, layers, findings.warnings, findings.unreadable)?,
-        problems,
-    ))
+    problems.append(&mut findings.problems);
+    Ok((whole(source, layers, findings)?, problems))
 }
 
 /// What the secrets of the layers give rise to, and what cannot be read at all.
@@ -147,8 +155,7 @@ fn examined(layers: &[layer::Layer]) -> (Vec<Problem>, secrets::Findings) {
 fn whole(
     source: &Source,
     layers: Vec<layer::Layer>,
-    mut warnings: Vec<String>,
-    unreadable: Vec<Problem>,
+    findings: secrets::Findings,
 ) -> Result<Loaded, ConfigError> {
     let unplaceable = |error: Box<figment::Error>| ConfigError {
         problems: vec![unplaced(&error)],
@@ -157,12 +164,19 @@ fn whole(
     let fragment = settings.fragment().map_err(unplaceable)?;
     let mut plan = check::plan(&settings, &fragment, &source.environment)
         .map_err(|problems| ConfigError { problems }.naming(source.main_file()))?;
+    let unusable = findings.unusable.iter().map(Problem::as_warning);
+    let mut warnings = findings.warnings;
+    warnings.extend(unusable);
     warnings.append(&mut plan.warnings);
     plan.warnings = warnings;
+    let opened = findings.opened_by_drills.as_deref();
+    plan.warnings
+        .extend(encryption::drills_open_nothing(&plan, opened));
     Ok(Loaded {
         plan,
         settings,
-        unreadable,
+        unusable: findings.unusable,
+        unreadable: findings.unreadable,
     })
 }
 

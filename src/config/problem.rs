@@ -86,6 +86,13 @@ impl Problem {
         one_line(&format!("{place}{key}{}", self.shown_message()))
     }
 
+    /// What is wrong as a warning, without the place.
+    pub(super) fn as_warning(&self) -> String {
+        let help = self.help.as_ref().map(|help| format!("; {help}"));
+        let message = self.shown_message();
+        format!("{}: {message}{}", self.key, help.unwrap_or_default())
+    }
+
     /// The message as it is shown. It may quote the value, and a connection string may be where none belongs.
     fn shown_message(&self) -> String {
         mask(&self.message, &[])

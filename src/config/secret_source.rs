@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::plan::PasswordSource;
@@ -24,16 +26,12 @@ pub(crate) fn secret_text(
     source: &PasswordSource,
     environment: &BTreeMap<String, String>,
 ) -> Result<SecretString, NoSecret> {
-    let text = match source {
-        PasswordSource::Inline(secret) => return Ok(secret.clone()),
-        PasswordSource::File(path) => closed_file(path)?,
-        PasswordSource::Credential(name) => {
-            let Some(directory) = environment.get("CREDENTIALS_DIRECTORY") else {
-                return Err(only_in_the_service(name));
-            };
-            file(&Path::new(directory).join(name))?
-        }
-    };
+    if let PasswordSource::Inline(secret) = source {
+        return Ok(secret.clone());
+    }
+    let bytes = secret_bytes(source, environment)?.to_vec();
+    let text = regular_file::text_by_hand(bytes);
+    let text = text.map_err(|error| NoSecret(format!("cannot read {}: {error}", shown(source))))?;
     if text
         .lines()
         .next()
@@ -43,6 +41,30 @@ pub(crate) fn secret_text(
         return Err(NoSecret(message));
     }
     Ok(SecretString::from(text))
+}
+
+/// The bytes of a source of secrets, which need be no text.
+///
+/// # Errors
+/// It cannot be read, or others can read it.
+pub(crate) fn secret_bytes(
+    source: &PasswordSource,
+    environment: &BTreeMap<String, String>,
+) -> Result<Zeroizing<Vec<u8>>, NoSecret> {
+    let bytes = match source {
+        PasswordSource::Inline(secret) => secret.expose_secret().as_bytes().to_vec(),
+        PasswordSource::File(path) => {
+            refuse_open_to_others(path)?;
+            bytes(path)?
+        }
+        PasswordSource::Credential(name) => {
+            let Some(directory) = environment.get("CREDENTIALS_DIRECTORY") else {
+                return Err(only_in_the_service(name));
+            };
+            bytes(&Path::new(directory).join(name))?
+        }
+    };
+    Ok(Zeroizing::new(bytes))
 }
 
 /// A secret: the first line of what holds it.
@@ -66,6 +88,11 @@ pub(crate) fn secret(
 /// # Errors
 /// They can, or it cannot be read.
 pub(crate) fn closed_file(path: &Path) -> Result<String, NoSecret> {
+    refuse_open_to_others(path)?;
+    file(path)
+}
+
+fn refuse_open_to_others(path: &Path) -> Result<(), NoSecret> {
     if credential::is_elsewhere(path) {
         return Err(only_in_the_service(
             &credential::name(path).unwrap_or_default(),
@@ -82,7 +109,7 @@ pub(crate) fn closed_file(path: &Path) -> Result<String, NoSecret> {
             file_mode.closing_advice(path)
         )));
     }
-    file(path)
+    Ok(())
 }
 
 /// The text of a file that the configuration names.
@@ -90,16 +117,23 @@ pub(crate) fn closed_file(path: &Path) -> Result<String, NoSecret> {
 /// # Errors
 /// It cannot be read.
 pub(crate) fn file(path: &Path) -> Result<String, NoSecret> {
-    regular_file::read_to_string(path).map_err(|error| {
-        let is_refused = error.kind() == std::io::ErrorKind::PermissionDenied;
-        let hint = match path.metadata() {
-            Ok(metadata) if is_refused => {
-                format!("\nhint: {}", opening_advice(path, &metadata, false))
-            }
-            _ => String::new(),
-        };
-        NoSecret(format!("cannot read {}: {error}{hint}", path.display()))
-    })
+    let text = regular_file::text_by_hand(bytes(path)?);
+    text.map_err(|error| not_read(path, &error))
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, NoSecret> {
+    regular_file::read_by_hand(path).map_err(|error| not_read(path, &error))
+}
+
+fn not_read(path: &Path, error: &io::Error) -> NoSecret {
+    let is_refused = error.kind() == ErrorKind::PermissionDenied;
+    let hint = match path.metadata() {
+        Ok(metadata) if is_refused => {
+            format!("\nhint: {}", opening_advice(path, &metadata, false))
+        }
+        _ => String::new(),
+    };
+    NoSecret(format!("cannot read {}: {error}{hint}", path.display()))
 }
 
 fn only_in_the_service(name: &str) -> NoSecret {

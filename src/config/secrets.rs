@@ -1,7 +1,7 @@
 //! Where secrets stand, and whether others could read them there.
 
 use std::fs::Metadata;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use secrecy::zeroize::Zeroizing;
@@ -14,8 +14,10 @@ use super::problem::Problem;
 use super::problem::What;
 use super::scalar::is_connection_string;
 use super::{address, findings};
+use crate::age_identities::{Identities, IdentityError};
 use crate::credential;
 use crate::identity;
+use crate::recipient::Recipient;
 use crate::regular_file;
 use crate::secret_file::{
     FileMode, entering_advice, key_making_advice, making_advice, opening_advice,
@@ -25,20 +27,27 @@ use crate::ssh_private_key::{KeyFault, KeyUse};
 /// What a layer's secrets give rise to.
 #[derive(Default)]
 pub(super) struct Findings {
-    /// Secrets that others can read.
+    /// Secrets in the configuration that others can read.
     pub(super) problems: Vec<Problem>,
+    /// Files with secrets that are missing, that others can read, or that hold something else: what needs one
+    /// fails, and nothing else.
+    pub(super) unusable: Vec<Problem>,
     /// Secrets that the user of this process cannot read.
     pub(super) unreadable: Vec<Problem>,
     /// Secrets that would be better off elsewhere.
     pub(super) warnings: Vec<String>,
+    /// The recipients of the identity of drills, if a file of it is named: none where it could not be read.
+    pub(super) opened_by_drills: Option<Vec<Recipient>>,
 }
 
 impl Findings {
-    /// Takes those of another layer in.
+    /// Takes those of a later layer in.
     pub(super) fn add(&mut self, other: Self) {
         self.problems.extend(other.problems);
+        self.unusable.extend(other.unusable);
         self.unreadable.extend(other.unreadable);
         self.warnings.extend(other.warnings);
+        self.opened_by_drills = other.opened_by_drills.or(self.opened_by_drills.take());
     }
 }
 
@@ -53,11 +62,9 @@ pub(super) fn examine(layer: &Layer, fragment: &Fragment) -> Findings {
         &fragment.connection,
         &mut findings,
     );
-    if let Some(path) = &fragment.drill.identity_file
-        && !credential::is_elsewhere(&path.0)
-    {
+    if let Some(path) = &fragment.drill.identity_file {
         let key = findings::key(&["drill", "identity_file"]);
-        file(layer, &key, (&path.0, FileMode::of), &mut findings);
+        drill_identity(layer, &key, &path.0, &mut findings);
     }
     for (name, server) in &fragment.servers {
         let key = ["servers".to_owned(), name.clone(), "connection".to_owned()];
@@ -182,17 +189,13 @@ fn file(
     (path, file_mode): (&Path, fn(&Metadata) -> Option<FileMode>),
     findings: &mut Findings,
 ) {
-    let problem = |(message, help)| Problem {
-        message,
-        help: Some(help),
-        ..layer.problem(key, What::Value)
-    };
     let is_own = key.last().is_some_and(|name| name == "passfile");
-    match fault_of_file(path, !is_own, file_mode) {
-        Some(fault) => findings.problems.push(problem(fault)),
-        None => findings
-            .unreadable
-            .extend(unreadable(path, is_own).map(problem)),
+    if let Some(fault) = fault_of_file(path, !is_own, file_mode) {
+        findings.unusable.push(problem(layer, key, fault));
+    } else {
+        let found = unreadable(path, is_own);
+        let found = found.map(|fault| problem(layer, key, fault));
+        findings.unreadable.extend(found);
     }
 }
 
@@ -206,35 +209,88 @@ fn private_key(
     if credential::is_elsewhere(path) {
         return;
     }
+    let content = content(path);
+    if let Err(error) = &content
+        && error.kind() == ErrorKind::NotFound
+        && credential::name(path).is_none()
+    {
+        let message = format!("there is no file {}", path.display());
+        let fault = (message, key_making_advice(path));
+        findings.unusable.push(problem(layer, key, fault));
+        return;
+    }
+    // What is no text is no key.
+    let fault = content.ok().and_then(|content| {
+        let text = std::str::from_utf8(&content).unwrap_or_default();
+        KeyFault::of(text, purpose)
+    });
+    let is_public = fault == Some(KeyFault::Public);
     let shown = path.display();
-    let text = regular_file::read(path).map(Zeroizing::new);
-    let (message, help) = match text {
-        Err(error) if error.kind() == ErrorKind::NotFound && credential::name(path).is_none() => {
-            (format!("there is no file {shown}"), key_making_advice(path))
+    let fault = fault.map(|fault| (format!("{shown} {fault}"), fault.hint().to_owned()));
+    file_with_fault(layer, key, (path, is_public, fault), findings);
+}
+
+/// Looks at the file with the identity that opens backups for drills, as far as this process can read it.
+fn drill_identity(layer: &Layer, key: &[String], path: &Path, findings: &mut Findings) {
+    findings.opened_by_drills = Some(Vec::new());
+    if credential::is_elsewhere(path) {
+        return;
+    }
+    let identities = content(path)
+        .ok()
+        .map(|text| Identities::read_unattended(&text));
+    let error = match identities.transpose() {
+        Ok(identities) => {
+            let recipients = identities.iter().flat_map(Identities::recipients);
+            findings.opened_by_drills = Some(recipients.cloned().collect());
+            None
         }
-        text => {
-            // What is no text is no key.
-            let fault = text.ok().and_then(|text| {
-                let text = std::str::from_utf8(&text).unwrap_or_default();
-                KeyFault::of(text, purpose)
-            });
-            // Everybody may read a public key.
-            if fault != Some(KeyFault::Public) {
-                let before = findings.problems.len();
-                file(layer, key, (path, FileMode::of), findings);
-                if findings.problems.len() > before {
-                    return;
-                }
-            }
-            let Some(fault) = fault else { return };
-            (format!("{shown} {fault}"), fault.hint().to_owned())
-        }
+        Err(error) => Some(error),
     };
-    findings.problems.push(Problem {
+    let is_public = error == Some(IdentityError::Public);
+    let fault = error.map(|error| {
+        let shown = format!("the identity in {} cannot be used: {error}", path.display());
+        match shown.split_once("\nhint: ") {
+            Some((message, hint)) => (message.to_owned(), hint.to_owned()),
+            None => (
+                shown,
+                "make one: `pgbackupd key generate --output FILE`, and add its recipient"
+                    .to_owned(),
+            ),
+        }
+    });
+    file_with_fault(layer, key, (path, is_public, fault), findings);
+}
+
+/// What is wrong with the file that a setting names, and the way out.
+fn problem(layer: &Layer, key: &[String], (message, help): (String, String)) -> Problem {
+    Problem {
         message,
         help: Some(help),
         ..layer.problem(key, What::Value)
-    });
+    }
+}
+
+/// What a file with a key holds.
+fn content(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    regular_file::read_by_hand(path).map(Zeroizing::new)
+}
+
+/// Looks at a file with a key as at any file with a secret, and notes what is wrong with its content unless the
+/// file itself is what is wrong. Everybody may read a public key.
+fn file_with_fault(
+    layer: &Layer,
+    key: &[String],
+    (path, is_public, fault): (&Path, bool, Option<(String, String)>),
+    findings: &mut Findings,
+) {
+    let before = findings.unusable.len();
+    if !is_public {
+        file(layer, key, (path, FileMode::of), findings);
+    }
+    if let Some(fault) = fault.filter(|_| findings.unusable.len() == before) {
+        findings.unusable.push(problem(layer, key, fault));
+    }
 }
 
 /// Refuses connection strings with a password in what names a host, a role and so on, which every message
@@ -323,6 +379,10 @@ fn fault_of_file(
         Ok(found) if !found.is_file() => Some((
             format!("{shown} is not a file"),
             "name a file that holds a secret".to_owned(),
+        )),
+        Ok(found) if found.len() > regular_file::LONGEST_BY_HAND => Some((
+            format!("{shown} is {}", regular_file::TOO_LONG),
+            "name a file that holds a secret, and nothing else".to_owned(),
         )),
         Ok(found) => file_mode(&found).map(|file_mode| {
             (

@@ -1,12 +1,12 @@
 //! The places that settings are read from: the main file, the files next to it, the environment.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::layer::Layer;
 use super::problem::{Problem, ProblemLocation};
-use crate::display::{one_line, size};
+use crate::display::one_line;
 use crate::identity;
 use crate::regular_file;
 use crate::secret_file::{FileMode, entering_advice, opening_advice};
@@ -187,22 +187,11 @@ impl Source {
     }
 }
 
-/// The longest file that is read, in bytes: enough for ten thousand databases, each with settings of
-/// its own.
-const LONGEST_FILE: u64 = 1 << 20;
-
 /// A file's text and whether others can read it, both of the same open file.
 fn read(path: &Path) -> io::Result<(String, Option<FileMode>)> {
     let file = regular_file::open(path)?;
     let file_mode = FileMode::of(&file.metadata()?);
-    let mut text = String::new();
-    file.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LONGEST_FILE {
-        return Err(io::Error::new(
-            ErrorKind::FileTooLarge,
-            format!("it is longer than {}", size(LONGEST_FILE)),
-        ));
-    }
+    let text = regular_file::text_by_hand(regular_file::bytes_by_hand(file)?)?;
     Ok((text, file_mode))
 }
 

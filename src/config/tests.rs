@@ -52,6 +52,12 @@ impl Etc {
         }
     }
 
+    /// Why `config check` refuses it.
+    fn refusal(&self) -> String {
+        let checked = load(&self.source()).and_then(Loaded::with_usable_secrets);
+        checked.map(|_| ()).expect_err("a mistake").to_string()
+    }
+
     fn with(&self, variables: &[(&str, &str)]) -> Source {
         let environment = variables
             .iter()
@@ -75,8 +81,8 @@ fn accepted(text: &str) -> Loaded {
 /// The message, without the directory's random name.
 fn refused(text: &str) -> String {
     let etc = Etc::new(text);
-    let error = load(&etc.source()).expect_err(text).to_string();
-    error.replace(etc.0.path().to_str().unwrap(), "/etc/pgbackupd")
+    etc.refusal()
+        .replace(etc.0.path().to_str().unwrap(), "/etc/pgbackupd")
 }
 
 fn directories(loaded: &Loaded) -> Vec<String> {

@@ -9,9 +9,9 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::encryption::{OpenError, SealError, seal_to};
-use super::identities::Identities;
 use super::layout::status_at;
 use super::manifest::{COPY_FORMAT, Document, DocumentError, inconsistent, read_document};
+use crate::age_identities::Identities;
 use crate::destination::Key;
 use crate::policy::{CopyState, Severity};
 use crate::recipient::Recipient;

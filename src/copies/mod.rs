@@ -23,6 +23,7 @@ mod signature;
 mod stock_tools;
 mod trust;
 
+pub use crate::age_identities::{AskPassphrase, Identities, IdentityError, Protected};
 pub use as_of::StoreAsOf;
 pub use cache::ManifestCache;
 pub use catalogue::{
@@ -38,7 +39,7 @@ pub use fleet::{
 pub use host_status::{
     ConcernCounts, HostConcern, HostCopies, HostDatabase, HostState, HostStatus,
 };
-pub use identities::{AskPassphrase, Identities, IdentityError, RunKeyError};
+pub use identities::RunKeyError;
 pub use layout::{LayoutError, Place};
 pub use manifest::{
     COPY_FORMAT, CopiedFile, CopiedVolume, CopyManifest, Document, DocumentError, FileRole,

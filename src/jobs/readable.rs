@@ -75,13 +75,12 @@ impl JobContext {
         };
         let unusable = |why: String| {
             JobError::Encrypted(format!(
-                "the identity for drills cannot be used: {why}\nhint: it is set in [drill]"
+                "the identity for drills, set in [drill], cannot be used: {why}"
             ))
         };
-        let text = crate::config::secret_text(source, &self.environment);
+        let text = crate::config::secret_bytes(source, &self.environment);
         let text = text.map_err(|error| unusable(error.to_string()))?;
-        let text = secrecy::ExposeSecret::expose_secret(&text).as_bytes();
-        let identities = Identities::read(text, &mut |_| None);
+        let identities = Identities::read_unattended(&text);
         let identities = identities.map_err(|error| unusable(error.to_string()))?;
         open_with(manifest, Some(&identities.opener()))
     }

@@ -14,10 +14,8 @@ use age::stream::{StreamReader, StreamWriter};
 
 use super::compression::{BLOCK, READ_AHEAD};
 use super::digest::{Digest, Digesting};
+use crate::age_identities::SharedIdentity;
 use crate::recipient::Recipient;
-
-/// A secret key that opens age files, shared by threads.
-pub type SharedIdentity = Arc<dyn age::Identity + Send + Sync>;
 
 /// To whom the files of one run are encrypted.
 #[derive(Clone)]

@@ -23,7 +23,7 @@ pub use digest_files::{digest_directory, digest_file, digest_listing, listing_di
 pub use dump_file::{
     Adaptation, DatabaseInside, DatabaseOptions, FIRST, Form, Inside, Unread, form_of,
 };
-pub use encryption::{Content, InputFile, Opener, Sealer, SharedIdentity};
+pub use encryption::{Content, InputFile, Opener, Sealer};
 pub use follow::WriteProgress;
 pub use parts::{
     Definitions, DumpPart, DumpRows, DumpStatement, FoundStatement, Left, Piece, ReadSoFar,

@@ -23,6 +23,7 @@ use rustls::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conninfo::{Conninfo, SslMode};
+use crate::regular_file;
 use crate::secret_file::FileMode;
 
 /// Why TLS cannot be set up; nothing has been sent to the server yet.
@@ -206,7 +207,7 @@ fn unusable(what: &'static str, path: &Path, problem: &impl ToString) -> TlsErro
 }
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bytes = fs::read(path).map_err(|error| unusable(what, path, &error))?;
+    let bytes = regular_file::read_by_hand(path).map_err(|error| unusable(what, path, &error))?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<_, _>>()
         .map_err(|error| unusable(what, path, &error))?;
@@ -256,7 +257,7 @@ fn client_certificate(conninfo: &Conninfo) -> Result<Option<Identity>, TlsError>
         );
         return Err(failed(&problem));
     }
-    let bytes = crate::regular_file::read(&key_path).map_err(|error| failed(&error))?;
+    let bytes = regular_file::read_by_hand(&key_path).map_err(|error| failed(&error))?;
     let key = PrivateKeyDer::from_pem_slice(&bytes)
         .map_err(|error| failed(&format!("{error}; it must be PEM and not encrypted")))?;
     Ok(Some((chain, key)))
@@ -314,7 +315,7 @@ impl Trust {
         let revoked = conninfo.parameters.get("sslcrl").map(PathBuf::from);
         if let Some(path) = revoked.or_else(by_default) {
             const WHAT: &str = "revocation list";
-            let bytes = fs::read(&path).map_err(|error| unusable(WHAT, &path, &error))?;
+            let bytes = regular_file::read(&path).map_err(|error| unusable(WHAT, &path, &error))?;
             let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&bytes)
                 .collect::<Result<_, _>>()
                 .map_err(|error| unusable(WHAT, &path, &error))?;

@@ -120,7 +120,10 @@ impl Cli {
 pub(super) fn load_for_reader(source: &Source) -> Result<Loaded, ConfigError> {
     let loaded = load(source);
     let is_root = rustix::process::geteuid().is_root();
-    if loaded.is_ok() || !is_root || identity::knows_service() {
+    let is_right = loaded
+        .as_ref()
+        .is_ok_and(|loaded| loaded.unusable.is_empty());
+    if is_right || !is_root || identity::knows_service() {
         return loaded;
     }
     match service_user(source) {

@@ -369,7 +369,7 @@ fn no_secret_of_a_channel_is_shown_and_none_stands_where_others_read_it() {
         "pgbackupd.toml",
         &format!("database = \"a\"\n[alerts.c]\ntype = \"ping\"\nurl_file = {secret:?}\n"),
     );
-    let error = load(&etc.source()).unwrap_err().to_string();
+    let error = etc.refusal();
     assert!(
         error.contains("can be read by others (mode 0644)"),
         "{error}"

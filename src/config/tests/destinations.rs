@@ -122,7 +122,7 @@ fn a_key_of_sshs_is_in_one_place_and_closed_to_others() {
     let key = tempfile::NamedTempFile::new().unwrap();
     fs::write(key.path(), "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
     let path = key.path().display();
-    let address = "database = \"a\"\n[destinations.d]\nurl = \"sftp://box/x\"\n";
+    let address = "database = \"a\"\n[destinations.d]\nurl = \"sftp://box/x\"\nplain = true\n";
     let both = format!("{address}credential = \"c\"\nidentity_file = \"{path}\"");
     let message = refused(&both);
     let what = "both identity_file and credential are set";
@@ -571,7 +571,7 @@ fn a_secret_key_that_others_can_read_is_refused_and_no_output_shows_one() {
          secret_key_file = {secret:?}"
     );
     etc.write("pgbackupd.toml", &text);
-    let message = load(&etc.source()).unwrap_err().to_string();
+    let message = etc.refusal();
     assert!(
         message.contains("can be read by others (mode 0644)"),
         "{message}"
@@ -589,6 +589,6 @@ fn a_secret_key_that_others_can_read_is_refused_and_no_output_shows_one() {
     let shown = format!("{listed:?} {:?}", loaded.plan);
     assert!(!shown.contains("hunter2"), "{shown}");
     fs::remove_file(&secret).unwrap();
-    let message = load(&etc.source()).unwrap_err().to_string();
+    let message = etc.refusal();
     assert!(message.contains("there is no file"), "{message}");
 }

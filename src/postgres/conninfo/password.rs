@@ -122,7 +122,7 @@ fn first_line(path: &Path) -> Result<SecretString, PasswordError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PasswordError> {
-    crate::regular_file::read(path).map_err(|cause| PasswordError::Unreadable {
+    crate::regular_file::read_by_hand(path).map_err(|cause| PasswordError::Unreadable {
         path: path.to_owned(),
         cause,
         is_own: false,
@@ -225,7 +225,7 @@ impl PasswordFile {
             }
             Err(cause) => return Err(unreadable(cause)),
         }
-        let text = match crate::regular_file::read(path) {
+        let text = match crate::regular_file::read_by_hand(path) {
             Err(cause) if !has_to_exist && is_absent(&cause) => {
                 return Ok(without(Standing::Absent));
             }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Parameters;
 use crate::config::keyword;
+use crate::regular_file;
 
 /// Why a service cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +74,7 @@ pub(super) fn load(
 ) -> Result<Parameters, ServiceError> {
     let files = files(explicit, environment);
     for (path, required) in &files {
-        let text = match crate::regular_file::read_to_string(path) {
+        let text = match regular_file::read_by_hand(path).and_then(regular_file::text_by_hand) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound && !required => continue,
             Err(cause) => {
