@@ -28,10 +28,8 @@ pub(crate) fn secret_text(
         PasswordSource::Inline(secret) => return Ok(secret.clone()),
         PasswordSource::File(path) => closed_file(path)?,
         PasswordSource::Credential(name) => {
-            let Some(directory) = environment.get("CREDENTIALS_DIRECTORY") else {
-                return Err(only_in_the_service(name));
-            };
-            file(&Path::new(directory).join(name))?
+            let given = credential::given(name, environment.get(credential::VARIABLE));
+            file(&given.ok_or_else(|| only_in_the_service(name))?)?
         }
     };
     if text
@@ -104,9 +102,11 @@ pub(crate) fn file(path: &Path) -> Result<String, NoSecret> {
 
 fn only_in_the_service(name: &str) -> NoSecret {
     NoSecret(format!(
-        "the credential {name:?} exists only inside the service, whose unit needs {}\nhint: by hand, {}",
-        credential::loading(name),
-        identity::in_shell_of_root(&identity::with_credential(name))
+        "the credential {name:?} {}",
+        credential::missing(name, || format!(
+            "by hand, {}",
+            identity::in_shell_of_root(&identity::with_credential(name))
+        ))
     ))
 }
 
