@@ -14,7 +14,7 @@ use rustix::io::{read, retry_on_intr};
 use super::brief::read_brief;
 use super::names::{NameList, Names};
 use super::{Catalogue, Entry, Problem, by_time};
-use crate::repository::manifest::ManifestError;
+use crate::repository::manifest::{LONGEST_MANIFEST, ManifestError};
 use crate::repository::names::{Role, Stem};
 use crate::repository::state::State;
 
@@ -24,9 +24,6 @@ const THREADS: usize = 4;
 /// So many manifests' names are handed to a reader at once: enough that handing over costs nothing,
 /// few enough that readers begin while the directory is still being read.
 const BATCH: usize = 256;
-
-/// A manifest has a few KiB; more than this of a file is never read.
-const LARGEST_MANIFEST: usize = 4 << 20;
 
 /// So many bytes of names and what the kernel puts next to them are asked for at once.
 const READ_NAMES: usize = 256 << 10;
@@ -139,6 +136,7 @@ impl<'a> OpenDirectory<'a> {
                     continue;
                 };
                 let brief = match self.read(manifest, &mut buffer) {
+                    Ok(text) if text.len() > LONGEST_MANIFEST => Err(ManifestError::TooLong),
                     Ok(text) => read_brief(text, bare),
                     Err(error) => Err(ManifestError::Read(error)),
                 };
@@ -162,7 +160,7 @@ impl<'a> OpenDirectory<'a> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&self.descriptor, name, flags, Mode::empty())?;
         let mut length = 0;
-        while length < LARGEST_MANIFEST {
+        while length <= LONGEST_MANIFEST {
             if length == buffer.len() {
                 buffer.resize(2 * length, 0);
             }
