@@ -1,13 +1,50 @@
 //! Credentials of systemd's: files that exist for the service alone.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where systemd keeps the credentials of a system's services.
 const ALL: &str = "/run/credentials";
 
 /// The variable by which a service learns the directory of its own.
-const VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+pub(crate) const VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
+/// Whether this process is the service.
+static IS_SERVICE: AtomicBool = AtomicBool::new(false);
+
+/// Notes that this process is the daemon: the service, where systemd has started it as a unit.
+pub(crate) fn note_daemon() {
+    let is_unit = std::env::var_os("INVOCATION_ID").is_some();
+    IS_SERVICE.store(is_unit, Ordering::Relaxed);
+}
+
+/// The file of a credential in the directory of those that this process was given; none where it was not given.
+pub(crate) fn given(name: &str, directory: Option<&String>) -> Option<PathBuf> {
+    let path = Path::new(directory?).join(name);
+    // What else is wrong with it, whoever reads it says.
+    (!matches!(path.try_exists(), Ok(false))).then_some(path)
+}
+
+/// That there is no such credential here, to follow its name, with the way out from the place that asks:
+/// `by_hand` where that is not the service.
+pub(crate) fn missing(name: &str, by_hand: impl FnOnce() -> String) -> String {
+    missing_in(IS_SERVICE.load(Ordering::Relaxed), name, by_hand)
+}
+
+fn missing_in(is_service: bool, name: &str, by_hand: impl FnOnce() -> String) -> String {
+    let loading = loading(name);
+    if is_service {
+        return format!(
+            "was not given to the service\nhint: run `systemctl edit pgbackupd`, write {loading} below [Service] \
+             with the file that has it, and run `systemctl restart pgbackupd`"
+        );
+    }
+    format!(
+        "exists only inside the service, whose unit needs {loading}\nhint: {}",
+        by_hand()
+    )
+}
 
 /// The name of the credential that a path means; none where it is another file.
 pub(crate) fn name(path: &Path) -> Option<String> {
@@ -37,6 +74,25 @@ fn is_elsewhere_of(path: &Path, own: Option<OsString>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_way_out_is_that_of_the_service_or_of_a_command_by_hand() {
+        let by_hand = || "by hand, run `x`".to_owned();
+        for (is_service, expected) in [
+            (
+                false,
+                "exists only inside the service, whose unit needs LoadCredential=key:FILE\nhint: by hand, run `x`",
+            ),
+            (
+                true,
+                "was not given to the service\nhint: run `systemctl edit pgbackupd`, write \
+                 LoadCredential=key:FILE below [Service] with the file that has it, and run `systemctl restart \
+                 pgbackupd`",
+            ),
+        ] {
+            assert_eq!(missing_in(is_service, "key", by_hand), expected);
+        }
+    }
 
     #[test]
     fn a_credential_is_known_by_its_directory() {

@@ -3,7 +3,9 @@
 pub(crate) mod wrap;
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, FixedOffset, Timelike};
@@ -282,10 +284,25 @@ pub(crate) fn option(name: &str, value: &str) -> String {
     format!("{name}{sign}{}", shell_word(value))
 }
 
+/// A command for a shell with what opens an encrypted backup, if it is one; FILE is left for whoever pastes it.
+pub(crate) fn with_identity(command: String, is_encrypted: bool) -> String {
+    if is_encrypted {
+        command + " --identity FILE"
+    } else {
+        command
+    }
+}
+
+/// Whether a file of a backup is encrypted, by its name.
+pub(crate) fn is_encrypted_by_name(path: &Path) -> bool {
+    path.extension() == Some(OsStr::new("age"))
+}
+
 /// The command that salvages a backup of a database, which its label names.
-pub(crate) fn salvage_command(label: &str, backup: &str) -> String {
+pub(crate) fn salvage_command(label: &str, backup: &str, is_encrypted: bool) -> String {
     let database = label.rsplit('/').next().unwrap_or(label);
-    command("restore", label, &salvage_options(backup, database))
+    let command = command("restore", label, &salvage_options(backup, database));
+    with_identity(command, is_encrypted)
 }
 
 /// What follows `restore` to salvage a backup, or a dump file, into a new database named after this one.
@@ -329,8 +346,11 @@ mod tests {
             ("-x", "--database='-x' b --salvage --into='-x_salvaged'"),
             ("a b", "--database 'a b' b --salvage --into 'a b_salvaged'"),
         ] {
-            let command = super::salvage_command(label, "b");
+            let command = super::salvage_command(label, "b", false);
             assert_eq!(command, format!("pgbackupd restore {expected}"));
+            let command = super::salvage_command(label, "b", true);
+            let expected = format!("pgbackupd restore {expected} --identity FILE");
+            assert_eq!(command, expected);
         }
         let long = super::salvage_options("b", &"ö".repeat(31));
         let into = long.rsplit(' ').next().unwrap();

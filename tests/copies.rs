@@ -518,6 +518,17 @@ fn p4_the_daemon_copies_after_each_backup_or_when_a_job_says_so() {
     assert_eq!(manifests(&far).len(), operator.list().len());
 }
 
+/// A command right after the start of the service knows the key that signs.
+#[test]
+fn the_key_that_signs_is_noted_before_the_service_is_ready() {
+    let mut operator = Operator::without_server("app");
+    plain(&mut operator);
+    fs::create_dir(operator.path("state")).unwrap();
+    let daemon = Daemon::start(&operator);
+    assert!(operator.path("state/last-signer.json").exists());
+    daemon.end();
+}
+
 /// A backup that has no copy for longer than it may is reported, with the reason, and no longer once it has.
 #[test]
 fn p15_a_copy_that_is_overdue_is_reported_until_it_is_made() {

@@ -185,6 +185,106 @@ fn tables_and_what_is_left_of_a_damaged_backup_come_back_with_the_identity() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story for each format")]
+fn a_dump_that_has_lost_its_manifest_is_restored_by_its_path_with_the_identity() {
+    let cluster = Cluster::start();
+    let (mut operator, identity) = encrypted(&cluster, "app");
+    let (other, _) = new_identity(&operator, "other.txt");
+    for (index, (format, compression, ending)) in [
+        ("plain", "gzip", ".sql.gz.age"),
+        ("plain", "zstd", ".sql.zst.age"),
+        ("plain", "none", ".sql.age"),
+        ("custom", "gzip", ".dump.age"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        operator.set("dump.format", format);
+        operator.set("dump.compression", compression);
+        wait_for_the_next_second();
+        let backup = operator.back_up();
+        fs::remove_file(operator.backups().join(format!("{backup}.json"))).unwrap();
+        let dump = operator.backups().join(format!("{backup}{ending}"));
+        let path = dump.to_str().unwrap();
+        let (into, schema) = (format!("lost{index}"), format!("lost_table{index}"));
+        let restored = ["restore", path, "-d", "app", "--into", &into, "--yes"];
+        let output = operator.run(&with(&restored, &identity));
+        assert_eq!(output.code, 0, "{output}");
+        assert_eq!(value(&cluster, &into), "as backed up");
+        let words = [
+            "restore", path, "-d", "app", "--table", "public.t", "--schema", &schema, "--yes",
+        ];
+        let output = operator.run(&with(&words, &identity));
+        assert_eq!(output.code, 0, "{output}");
+        let found = cluster.psql_in("app", &format!("SELECT v FROM {schema}.t"));
+        assert_eq!(found, "as backed up");
+        cluster.psql(&format!("DROP DATABASE {into}"));
+        let salvage = [&restored[..], &["--salvage"]].concat();
+        let output = operator.run(&with(&salvage, &identity));
+        assert_eq!(output.code, 0, "{output}");
+        assert_eq!(value(&cluster, &into), "as backed up");
+        cluster.psql(&format!("DROP DATABASE {into}"));
+
+        for words in [&restored[..], &salvage] {
+            let output = operator.run(words);
+            assert_eq!(output.code, 64, "{output}");
+            let hint =
+                "is encrypted with age\nhint: give the file with its identity by --identity FILE";
+            assert!(output.stderr.contains(hint), "{output}");
+            let output = operator.run(&with(words, &other));
+            assert_eq!(output.code, 64, "{output}");
+            let said = "is encrypted to other keys: given was the identity of SHA256:";
+            assert!(output.stderr.contains(said), "{output}");
+        }
+        let intact = fs::read(&dump).unwrap();
+        for length in [60, intact.len() / 2, intact.len() - 1] {
+            fs::write(&dump, &intact[..length]).unwrap();
+            let output = operator.run(&with(&restored, &identity));
+            assert_eq!(output.code, 65, "{length}: {output}");
+            assert!(!output.stderr.contains("age -d"), "{output}");
+        }
+        fs::write(&dump, intact).unwrap();
+        assert_eq!(databases(&cluster), ["app"]);
+    }
+    let output = operator.run(&["status"]);
+    let in_one_line = output.stdout.replace("\n  ", " ");
+    assert!(
+        in_one_line.contains(".dump.age --identity FILE`"),
+        "{output}"
+    );
+    assert_closed(&operator.path("state"));
+    assert_closed(&operator.backups());
+}
+
+#[test]
+fn whoever_pipes_the_identity_in_is_asked_at_the_terminal_and_hints_name_the_option() {
+    let cluster = Cluster::start();
+    let (operator, identity) = encrypted(&cluster, "app");
+    operator.back_up();
+    let words = ["restore", "--latest", "--plan"];
+    let output = operator.run(&with(&words, &identity));
+    assert_eq!(output.code, 0, "{output}");
+    let in_one_line = output.stdout.replace('\n', " ");
+    let drill = "`pgbackupd drill --database app --identity FILE` makes one";
+    assert!(in_one_line.contains(drill), "{output}");
+
+    cluster.psql_in("app", "UPDATE t SET v = 'changed'");
+    let piped = format!("exec \"$@\" <{}", identity.display());
+    let starter = ["bash", "-c", &piped, "bash"];
+    let words = ["restore", "--latest", "--identity", "-"];
+    let output = operator.run_under_at_a_terminal(&starter, &words, "no");
+    assert_eq!(output.code, 64, "{output}");
+    assert!(output.stdout.contains("nothing was changed"), "{output}");
+    let output = operator.run_under_at_a_terminal(&starter, &words, "app");
+    assert_eq!(output.code, 0, "{output}");
+    assert!(
+        output.stdout.contains("Type the name of the database"),
+        "{output}"
+    );
+    assert_eq!(value(&cluster, "app"), "as backed up");
+}
+
+#[test]
 fn without_the_identity_nothing_is_restored_and_the_sentence_says_what_is_wanted() {
     let cluster = Cluster::start();
     let (operator, _) = encrypted(&cluster, "app");
@@ -210,7 +310,10 @@ fn without_the_identity_nothing_is_restored_and_the_sentence_says_what_is_wanted
     assert!(output.stderr.contains(&expected), "{output}");
     assert_eq!(databases(&cluster), ["app"]);
     // It has shown nothing of the backup.
-    assert_eq!(operator.run(&with(&["verify"], &other)).code, 69);
+    let output = operator.run(&with(&["verify"], &other));
+    assert_eq!(output.code, 69, "{output}");
+    let hint = "\n    hint: `age-keygen -y FILE` prints the recipient of an identity,";
+    assert!(output.stdout.contains(hint), "{output}");
     assert_eq!(
         operator.json(&["list"])[0]["backups"][0]["damage"],
         Value::Null
@@ -287,6 +390,8 @@ fn a_bit_that_is_flipped_is_found_without_an_identity_and_no_byte_reaches_the_se
                 let words = ["restore", &backup, "--into", "copy", "--yes"];
                 let output = operator.run(&with(&words, &identity));
                 assert_eq!(output.code, 65, "{file} at {at}: {output}");
+                let is_salvaged = output.stderr.contains("--identity FILE` salvages");
+                assert!(is_salvaged || file != ending, "{output}");
                 assert_eq!(databases(&cluster), ["app"], "{output}");
             }
             let output = operator.run(&["verify", &backup]);
@@ -420,6 +525,21 @@ fn a_copy_of_an_encrypted_backup_is_opened_twice_by_the_same_identity() {
         assert_eq!(output.code, 0, "{output}");
         assert_eq!(value(&cluster, &into), "as backed up");
         assert_eq!(setting(&cluster, &into), "sesame sesame");
+        let to = operator.path(&into);
+        let words = [
+            "fetch",
+            &backup,
+            "--from",
+            "far",
+            "--to",
+            to.to_str().unwrap(),
+        ];
+        let output = operator.run(&with(&words, &identity));
+        assert_eq!(output.code, 0, "{output}");
+        assert!(
+            output.stdout.contains(".age --identity FILE` restores it"),
+            "{output}"
+        );
     }
     let output = operator.run(&with(&["drill", "--from", "far"], &identity));
     assert_eq!(output.code, 0, "{output}");
@@ -454,6 +574,15 @@ fn old_backups_stay_readable_and_lost_rows_are_noticed_without_an_identity() {
     assert!(
         output.stdout.contains("3 of them encrypted to SHA256:"),
         "{output}"
+    );
+    let marked = output
+        .stdout
+        .lines()
+        .filter(|line| line.contains("[clear]"));
+    let marked: Vec<&str> = marked.collect();
+    assert!(
+        marked.len() == 1 && marked[0].contains(&clear),
+        "{marked:?} {output}"
     );
     let kinds = |operator: &Operator| -> Vec<Value> {
         let status: Value =

@@ -478,8 +478,8 @@ fn what_is_not_read_is_called_by_its_name_with_the_way_out() {
         (b"BZh91AY&SY", ["compressed with bzip2", "bzip2 -dc "]),
         (b"\x04\x22\x4d\x18\x64", ["compressed with lz4", "lz4 -dc "]),
         (
-            b"age-encryption.org/v1\n",
-            ["encrypted with age", "age -d -i KEY "],
+            b"-----BEGIN AGE ENCRYPTED FILE-----\n",
+            ["encrypted with age, in ASCII armor", "age -d -i KEY "],
         ),
         (
             b"-----BEGIN PGP MESSAGE-----\n",
@@ -506,6 +506,12 @@ fn what_is_not_read_is_called_by_its_name_with_the_way_out() {
         65,
         &["what is in it is encrypted with age", "gzip -dc "],
     );
+    let closed = place.file("closed.sql.age", b"age-encryption.org/v1\n");
+    let words = [
+        "closed.sql.age is encrypted with age",
+        "hint: give the file with its identity by --identity FILE",
+    ];
+    place.refuses(&closed, 64, &words);
     let custom = place.output_of("pg_dump", &["--format=custom", "app"]);
     let cut = gzip(&custom);
     let cut = place.file("cut.dump.gz", &cut[..cut.len() - 6]);

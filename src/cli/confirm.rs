@@ -1,10 +1,11 @@
 //! Asking before a database is replaced, or copies are removed or trusted.
 
-use std::io::{IsTerminal as _, Write as _, stderr, stdin};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _, stderr, stdin};
 
 use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
-use super::report;
+use super::{identities, report, terminal};
 use crate::telemetry::Printable;
 use crate::threads;
 
@@ -19,9 +20,44 @@ enum Confirmation {
     NoTerminal,
 }
 
+/// Where somebody is asked.
+enum Asked {
+    /// On standard error, and the answer comes from standard input.
+    Standard,
+    /// At the terminal of the session: the identity came from standard input.
+    Terminal(File),
+}
+
+impl Asked {
+    /// Where somebody can be asked, if anywhere.
+    fn find() -> Option<Self> {
+        if identities::came_from_stdin() {
+            return terminal::of_session().map(Self::Terminal);
+        }
+        (stdin().is_terminal() && stderr().is_terminal()).then_some(Self::Standard)
+    }
+
+    /// Prints the question, and waits for the answer: a line, or nothing.
+    fn ask(self, question: &str) -> io::Result<String> {
+        let mut answer = String::new();
+        match self {
+            Self::Standard => {
+                // A terminal that is gone answers nothing.
+                let _ = write!(stderr(), "{question}");
+                stdin().read_line(&mut answer)?;
+            }
+            Self::Terminal(mut terminal) => {
+                write!(terminal, "{question}")?;
+                BufReader::new(terminal).read_line(&mut answer)?;
+            }
+        }
+        Ok(answer)
+    }
+}
+
 /// Whether somebody can be asked.
 pub(super) fn is_possible() -> bool {
-    stdin().is_terminal() && stderr().is_terminal()
+    Asked::find().is_some()
 }
 
 /// A database, or a host, as a question names it.
@@ -84,21 +120,15 @@ async fn ask(
     (kind, named): (&str, Named<'_>),
     interrupt: &Interrupt,
 ) -> Result<Confirmation, Failure> {
-    if !is_possible() {
+    let Some(asked) = Asked::find() else {
         return Ok(Confirmation::NoTerminal);
-    }
-    // A terminal that is gone answers nothing.
-    let _ = write!(
-        stderr(),
+    };
+    let question = format!(
         "{}Type the name of the {kind} to go on, anything else to leave all as it is: ",
         Printable(text)
     );
-    let answer = threads::start("question", move || {
-        let mut line = String::new();
-        let read = stdin().read_line(&mut line);
-        read.map(|_| line).unwrap_or_default()
-    })
-    .map_err(|error| report::failure(&error.into(), interrupt))?;
+    let answer = threads::start("question", move || asked.ask(&question).unwrap_or_default())
+        .map_err(|error| report::failure(&error.into(), interrupt))?;
     let answer = tokio::select! {
         answer = answer => answer.unwrap_or_default(),
         () = interrupt.token().cancelled() => {

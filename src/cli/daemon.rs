@@ -3,6 +3,7 @@
 use super::failure::{Failure, FailureKind};
 use super::report;
 use crate::config::{Plan, Runs, Source, load};
+use crate::credential;
 use crate::daemon::{DaemonError, run as run_daemon};
 use crate::telemetry::{self, JsonFile};
 
@@ -15,6 +16,7 @@ use crate::telemetry::{self, JsonFile};
 pub(super) struct Args {}
 
 pub(super) async fn run(_: &Args, source: Source) -> Result<(), Failure> {
+    credential::note_daemon();
     let loaded = load(&source)?;
     loaded.refuse_commands_of_others(Runs::Programs)?;
     loaded.refuse_commands_of_others(Runs::Alerts)?;

@@ -13,7 +13,7 @@ use super::session::Session;
 use super::wrap::item;
 use super::{report, select};
 use crate::copies::Identities;
-use crate::display::shell_word;
+use crate::display::{is_encrypted_by_name, shell_word, with_identity};
 use crate::jobs::{
     ChosenCopy, CopySource, FetchRequest, Fetched, WhichCopy, choose_copy, fetch, fetch_head,
     only_place,
@@ -277,6 +277,7 @@ fn print(result: &FetchedBackup, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "  {}", result.dump)?;
     writeln!(out, "  signed by {}", result.signer)?;
     let command = format!("pgbackupd restore {}", shell_word(&result.dump));
+    let command = with_identity(command, is_encrypted_by_name(Path::new(&result.dump)));
     writeln!(out, "hint: `{command}` restores it")?;
     Ok(())
 }

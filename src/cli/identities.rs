@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use secrecy::zeroize::Zeroizing;
 
@@ -14,6 +15,9 @@ use crate::copies::{Identities, IdentityError, Protected};
 use crate::display::shell_word;
 use crate::secret_file::FileMode;
 use crate::threads;
+
+/// Whether standard input has given an identity, and so gives no answer.
+static CAME_FROM_STDIN: AtomicBool = AtomicBool::new(false);
 
 /// Files of identities are shorter, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -71,6 +75,11 @@ fn without_passphrase(protected: Protected) -> &'static str {
     }
 }
 
+/// Whether an identity came from standard input.
+pub(super) fn came_from_stdin() -> bool {
+    CAME_FROM_STDIN.load(Ordering::Relaxed)
+}
+
 fn is_stdin(file: &Path) -> bool {
     file == Path::new("-")
 }
@@ -88,6 +97,7 @@ async fn text(file: &Path, interrupt: &Interrupt) -> Result<Zeroizing<Vec<u8>>, 
     let reading = threads::io("identity", move || {
         let mut text = Zeroizing::new(Vec::with_capacity(1 << 16));
         if is_stdin(&path) {
+            CAME_FROM_STDIN.store(true, Ordering::Relaxed);
             io::stdin().take(LONGEST + 1).read_to_end(&mut text)?;
         } else {
             let file = File::open(&path)?;

@@ -256,8 +256,10 @@ fn print(
             Column::left("VERIFIED"),
             Column::note("REASON"),
         ]);
+        let encrypted = backups.iter().filter(|one| one.is_encrypted()).count();
+        let is_mixed = encrypted > 0 && encrypted < backups.len();
         for backup in backups {
-            table.row(row(backup));
+            table.row(row(backup, is_mixed));
         }
         table.print(" ", out)?;
     }
@@ -322,7 +324,7 @@ fn print_faults(
 
 /// Which of the backups are encrypted, and to whom; none where none is.
 fn encrypted(backups: &[Entry]) -> Option<String> {
-    let encrypted = backups.iter().filter(|one| !one.encrypted_to.is_empty());
+    let encrypted = backups.iter().filter(|one| one.is_encrypted());
     let to: BTreeSet<&str> = encrypted
         .clone()
         .flat_map(|one| one.encrypted_to.iter().map(String::as_str))
@@ -336,8 +338,10 @@ fn encrypted(backups: &[Entry]) -> Option<String> {
     Some(format!("{which} to {}", to.join(", ")))
 }
 
-fn row(backup: &Entry) -> [String; 5] {
+/// One backup; which are in the clear is marked where others are not.
+fn row(backup: &Entry, is_mixed: bool) -> [String; 5] {
     let marks = [
+        (is_mixed && !backup.is_encrypted(), "[clear] "),
         (backup.state.is_pinned(), "[pinned] "),
         (backup.is_partial(), "[partial] "),
     ];

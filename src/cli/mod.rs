@@ -43,6 +43,7 @@ mod session;
 mod several;
 mod status;
 mod table;
+mod terminal;
 mod undo_restore;
 mod verify;
 mod wrap;

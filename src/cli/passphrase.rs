@@ -1,14 +1,15 @@
 //! Passphrases: typed at the terminal and not shown; never an argument, never a variable.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal as _, Read as _, Write as _, stderr, stdin};
-use std::os::fd::AsFd as _;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _, stderr};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use tokio_util::sync::CancellationToken;
+
+use super::terminal;
 
 /// The longest line that a terminal gives, in bytes (termios(3), canonical mode).
 const LONGEST: usize = 4096;
@@ -77,7 +78,7 @@ struct Question<'a> {
 
 impl<'a> Question<'a> {
     fn begin(cancel: &'a CancellationToken) -> Result<Self, NoPassphrase> {
-        let terminal = terminal().ok_or(NoPassphrase::NoTerminal)?;
+        let terminal = terminal::of_session().ok_or(NoPassphrase::NoTerminal)?;
         let before = tcgetattr(&terminal).map_err(io::Error::from)?;
         let mut hidden = before.clone();
         hidden.local_modes.remove(LocalModes::ECHO);
@@ -135,18 +136,4 @@ impl Drop for Question<'_> {
         // A terminal that is gone shows nothing.
         let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
     }
-}
-
-/// The terminal of the session. A process that root has started as the service's user has none, and is asked by
-/// its standard input.
-fn terminal() -> Option<File> {
-    let of_session = OpenOptions::new().read(true).write(true).open("/dev/tty");
-    if let Ok(terminal) = of_session {
-        return Some(terminal);
-    }
-    let stdin = stdin();
-    if !stdin.is_terminal() || !stderr().is_terminal() {
-        return None;
-    }
-    stdin.as_fd().try_clone_to_owned().ok().map(File::from)
 }

@@ -58,10 +58,8 @@ pub(crate) fn secret_bytes(
             bytes(path)?
         }
         PasswordSource::Credential(name) => {
-            let Some(directory) = environment.get("CREDENTIALS_DIRECTORY") else {
-                return Err(only_in_the_service(name));
-            };
-            bytes(&Path::new(directory).join(name))?
+            let given = credential::given(name, environment.get(credential::VARIABLE));
+            bytes(&given.ok_or_else(|| only_in_the_service(name))?)?
         }
     };
     Ok(Zeroizing::new(bytes))
@@ -138,9 +136,11 @@ fn not_read(path: &Path, error: &io::Error) -> NoSecret {
 
 fn only_in_the_service(name: &str) -> NoSecret {
     NoSecret(format!(
-        "the credential {name:?} exists only inside the service, whose unit needs {}\nhint: by hand, {}",
-        credential::loading(name),
-        identity::in_shell_of_root(&identity::with_credential(name))
+        "the credential {name:?} {}",
+        credential::missing(name, || format!(
+            "by hand, {}",
+            identity::in_shell_of_root(&identity::with_credential(name))
+        ))
     ))
 }
 

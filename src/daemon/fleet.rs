@@ -4,9 +4,12 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
+use super::directories::Directories;
 use crate::config::Plan;
 use crate::jobs::{JobContext, StatusAttempt, StatusReport, put_status, signing_key};
+use crate::responsiveness::HASTE;
 use crate::threads;
 
 /// The putting of states. What is under way when the service ends is given up.
@@ -49,6 +52,21 @@ impl Drop for Fleet {
         if let Some(task) = &self.running {
             task.abort();
         }
+    }
+}
+
+/// Takes down which key signs from now on, before the service is ready: a command that follows its start knows the
+/// key. A state directory that does not answer at once is not waited for; what keeps a key from being read is
+/// reported with the first state.
+pub(super) async fn note_signer(plan: &Plan, context: &JobContext, directories: &Directories) {
+    if plan.destinations.is_empty() {
+        return;
+    }
+    let (state, context) = (context.state_directory.clone(), context.clone());
+    let noting = directories.ask_one(state, move |_| signing_key(&context).is_ok());
+    let noted = timeout(HASTE, noting).await;
+    if !matches!(noted, Ok(Ok(Some(true)))) {
+        tracing::debug!("which key signs could not be noted before the start");
     }
 }
 

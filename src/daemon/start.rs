@@ -12,6 +12,7 @@ use signal_hook_tokio::Signals;
 
 use super::directories::Directories;
 use super::error::DaemonError;
+use super::fleet::note_signer;
 use super::service::{HANG, Prepared, Service, Writers};
 use super::service_log::files;
 use super::systemd::Systemd;
@@ -137,6 +138,7 @@ async fn prepare(
             emit!(DrillsConfined, {}, "drills are confined: {sentence}");
         }
     }
+    note_signer(plan, context, directories).await;
     put_in_order(plan, context, directories).await;
     Ok(())
 }

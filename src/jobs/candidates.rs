@@ -7,7 +7,7 @@ use std::path::Path;
 use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
-use crate::display::{command, salvage_command, shell_word};
+use crate::display::{command, is_encrypted_by_name, salvage_command, shell_word, with_identity};
 use crate::jobs::{BackupDirectory, JobContext, JobError, continuity};
 use crate::policy::{Accepted, Loss, Series};
 use crate::repository::{Catalogue, Entry, Fault, Quarantined, Stem};
@@ -155,7 +155,7 @@ impl Found<'_> {
                     format!("it did not come back intact in a drill: {what}")
                 }
             };
-            let salvage = salvage_command(self.database, &stem);
+            let salvage = salvage_command(self.database, &stem, entry.is_encrypted());
             let why = format!("{what}; `{salvage}` salvages what it holds");
             Some(self.other(Some(entry.started.to_utc()), &entry.stem, why))
         });
@@ -164,7 +164,7 @@ impl Found<'_> {
             let why = format!(
                 "it is partial, without the rows of {}; `{}` restores what it holds",
                 entry.skipped_tables.join(", "),
-                command("restore", self.database, &entry.stem.to_string())
+                self.restore(&entry.stem.to_string(), entry.is_encrypted())
             );
             is_named.then(|| self.other(Some(entry.started.to_utc()), &entry.stem, why))
         });
@@ -175,9 +175,10 @@ impl Found<'_> {
             } else {
                 format!("its manifest cannot be used: {}", problem.what)
             };
+            let dump = self.dump_of(stem);
             let way = format!(
                 "; its dump can be restored by its path: `{}`",
-                command("restore", self.database, &shell_word(&self.dump_of(stem)))
+                self.restore(&shell_word(&dump), is_encrypted_by_name(Path::new(&dump)))
             );
             Some(self.other(None, stem, what + &way))
         });
@@ -202,6 +203,11 @@ impl Found<'_> {
             Some(self.other(Some(gone.started), &stem, why.to_owned()))
         });
         bad.chain(partial).chain(problems).chain(aside).chain(gone)
+    }
+
+    /// The command that restores this.
+    fn restore(&self, what: &str, is_encrypted: bool) -> String {
+        with_identity(command("restore", self.database, what), is_encrypted)
     }
 
     /// The path of a backup's dump, whatever its kind is.

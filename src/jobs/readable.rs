@@ -3,10 +3,13 @@
 //! This is the one place that decides whether a backup can be opened. Whoever reads a file of it takes it from
 //! here, and has its content in the clear.
 
+use std::path::Path;
+
 use crate::copies::Identities;
 use crate::jobs::JobContext;
 use crate::jobs::error::JobError;
 use crate::pipeline::{InputFile, Opener};
+use crate::regular_file;
 use crate::repository::{Manifest, Repository, Role, SealedContent, Stem};
 
 /// The longest sealed part of a manifest, in bytes: a comment of a database can have megabytes.
@@ -117,9 +120,8 @@ pub(super) fn open_with(
 fn fitting<'a>(manifest: &Manifest, opener: Option<&'a Opener>) -> Result<&'a Opener, JobError> {
     let (name, wanted) = (&manifest.name, &manifest.encrypted_to);
     let Some(opener) = opener else {
-        return Err(JobError::Encrypted(format!(
-            "the backup {name} is encrypted to {}\n\
-             hint: give the file with its identity by --identity FILE, or by --identity - on stdin",
+        return Err(no_identity(&format!(
+            "the backup {name} is encrypted to {}",
             wanted.join(" and ")
         )));
     };
@@ -127,12 +129,57 @@ fn fitting<'a>(manifest: &Manifest, opener: Option<&'a Opener>) -> Result<&'a Op
     if given.iter().any(|one| wanted.contains(one)) {
         return Ok(opener);
     }
-    Err(JobError::Encrypted(format!(
-        "the backup {name} is encrypted to other keys: wanted is the identity of {}, given was {}\n\
-         hint: `age-keygen -y FILE` prints the recipient of an identity, `ssh-keygen -lf FILE` a fingerprint",
+    Err(other_identity(&format!(
+        "the backup {name} is encrypted to other keys: wanted is the identity of {}, given was {}",
         wanted.join(" or "),
         given.join(" and ")
     )))
+}
+
+/// What opens a dump file without a manifest that is encrypted with age.
+///
+/// # Errors
+/// When no identity that opens it was given, or the file cannot be read, or is damaged at its beginning.
+pub(super) fn opener_of_file<'a>(
+    path: &Path,
+    opener: Option<&'a Opener>,
+) -> Result<&'a Opener, JobError> {
+    let Some(opener) = opener else {
+        return Err(no_identity(&format!(
+            "{} is encrypted with age",
+            path.display()
+        )));
+    };
+    let opens = regular_file::open(path).and_then(|file| opener.opens(file));
+    match opens {
+        Ok(true) => Ok(opener),
+        Ok(false) => Err(other_identity(&format!(
+            "{} is encrypted to other keys: given was the identity of {}",
+            path.display(),
+            opener.fingerprints().join(" and ")
+        ))),
+        Err(error) if error.raw_os_error().is_some() => Err(JobError::failed(format!(
+            "cannot read {}: {error}",
+            path.display()
+        ))),
+        Err(error) => Err(JobError::Damaged(format!(
+            "{} is damaged at its beginning, where the encryption has its keys: {error}",
+            path.display()
+        ))),
+    }
+}
+
+fn no_identity(what: &str) -> JobError {
+    JobError::Encrypted(format!(
+        "{what}\nhint: give the file with its identity by --identity FILE, or by --identity - on stdin"
+    ))
+}
+
+fn other_identity(what: &str) -> JobError {
+    JobError::Encrypted(format!(
+        "{what}\n\
+         hint: `age-keygen -y FILE` prints the recipient of an identity, `ssh-keygen -lf FILE` a fingerprint"
+    ))
 }
 
 #[cfg(test)]

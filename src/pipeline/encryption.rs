@@ -132,14 +132,33 @@ impl Opener {
         Ok(text)
     }
 
+    /// Whether one of these identities opens what a source holds, as far as its beginning says.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its beginning is damaged.
+    pub fn opens(&self, source: impl Read) -> io::Result<bool> {
+        let identities = self.identities.iter();
+        let decrypted = age::Decryptor::new_buffered(BufReader::new(source))
+            .and_then(|all| all.decrypt(identities.map(|one| &**one as &dyn age::Identity)));
+        match decrypted {
+            Ok(_) => Ok(true),
+            Err(age::DecryptError::NoMatchingKeys) => Ok(false),
+            Err(error) => Err(unopened(error)),
+        }
+    }
+
     fn decrypt<R: io::BufRead>(&self, source: R) -> io::Result<StreamReader<R>> {
         let identities = self.identities.iter();
         age::Decryptor::new_buffered(source)
             .and_then(|all| all.decrypt(identities.map(|one| &**one as &dyn age::Identity)))
-            .map_err(|error| match error {
-                age::DecryptError::Io(error) => error,
-                error => io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
-            })
+            .map_err(unopened)
+    }
+}
+
+fn unopened(error: age::DecryptError) -> io::Error {
+    match error {
+        age::DecryptError::Io(error) => error,
+        error => io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
     }
 }
 

@@ -573,11 +573,11 @@ pub fn take_census(
 /// # Errors
 /// When it cannot be read.
 pub fn databases_inside(
-    file: Content<File>,
+    file: &InputFile,
     compression: Compression,
     progress: &Progress,
 ) -> Result<Inside, StreamError> {
-    let buffered = BufReader::with_capacity(READ_AHEAD, file);
+    let buffered = BufReader::with_capacity(READ_AHEAD, file.open()?);
     let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
     let (mut surveyor, mut block) = (Surveyor::new(), Vec::new());
     loop {

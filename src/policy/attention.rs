@@ -108,10 +108,14 @@ impl Judge<'_> {
                 backup,
                 format!(
                     "the backup {backup} does not restore: {}; once the reason is fixed in the database, \
-                     run `pgbackupd backup {database}` and `pgbackupd drill {database}`; \
-                     `{}` salvages what this one holds",
+                     run `pgbackupd backup {database}` and `{}`; `{}` salvages what this one holds",
                     without_full_stop(&excerpt(&joined_lines(what))),
-                    salvage_command(&self.facts.label, backup)
+                    self.facts.drill_command(""),
+                    salvage_command(
+                        &self.facts.label,
+                        backup,
+                        self.facts.encrypted.contains(backup)
+                    )
                 ),
             );
         }
@@ -163,9 +167,9 @@ impl Judge<'_> {
                 let what = shortened(what.unwrap_or(&message), LONGEST_REFUSAL);
                 let sentence = format!(
                     "the definitions of {backup} do not load: {}; rows not tried. Fix it in the \
-                     database, then run `pgbackupd backup {database}` and `pgbackupd drill \
-                     --definitions {database}`",
-                    without_full_stop(&what)
+                     database, then run `pgbackupd backup {database}` and `{}`",
+                    without_full_stop(&what),
+                    self.facts.drill_command("--definitions ")
                 );
                 self.concern(ConcernKind::DefinitionsDoNotLoad, sentence);
             }
@@ -387,7 +391,7 @@ impl Judge<'_> {
         }
         self.slow_drill();
         let drill = &self.facts.drill;
-        let way_out = format!("; run `pgbackupd drill {database}`");
+        let way_out = format!("; run `{}`", self.facts.drill_command(""));
         if let Some(failing) = &drill.failing {
             let sentence = format!("{}{way_out}", self.failed("drill", failing));
             self.about(ConcernKind::Failed, "drill", sentence);

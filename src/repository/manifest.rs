@@ -1,6 +1,6 @@
 //! The manifest: the small file that makes a backup of a set of files.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use chrono::{DateTime, FixedOffset};
@@ -11,7 +11,7 @@ use super::names::{AtRest, Role};
 use super::requester::Requester;
 use super::seal::{fits, sealed};
 use crate::config::{Compression, Format};
-use crate::display::counted;
+use crate::display::{counted, size};
 use crate::pipeline::Digest;
 use crate::pipeline::census::Summary;
 use crate::policy::Series;
@@ -195,6 +195,9 @@ pub enum ManifestError {
     /// The file cannot be read.
     #[error("cannot read it: {0}")]
     Read(#[source] io::Error),
+    /// It is longer than those that are written.
+    #[error("it is longer than a manifest can be, {}", size(LONGEST_MANIFEST as u64))]
+    TooLong,
     /// A newer program wrote it.
     #[error("it has format {0}, which is newer than this program: upgrade pgbackupd")]
     Newer(u32),
@@ -331,8 +334,7 @@ impl Manifest {
     /// # Errors
     /// When the file cannot be read, is newer than this program, or has been changed or renamed.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
-        let text = crate::regular_file::read_to_string(path).map_err(ManifestError::Read)?;
-        let manifest = Self::from_text(&text)?;
+        let manifest = Self::from_text(&read_text(path)?)?;
         if path
             .file_stem()
             .is_some_and(|stem| stem.as_encoded_bytes() == manifest.name.as_bytes())
@@ -353,6 +355,23 @@ impl Manifest {
         check_seal(text.as_bytes())?;
         Ok(manifest)
     }
+}
+
+/// The text of a manifest's file.
+///
+/// # Errors
+/// When it cannot be read, or is too long.
+pub(super) fn read_text(path: &Path) -> Result<String, ManifestError> {
+    let file = crate::regular_file::open(path).map_err(ManifestError::Read)?;
+    let mut text = Vec::new();
+    file.take(LONGEST_MANIFEST as u64 + 1)
+        .read_to_end(&mut text)
+        .map_err(ManifestError::Read)?;
+    if text.len() > LONGEST_MANIFEST {
+        return Err(ManifestError::TooLong);
+    }
+    String::from_utf8(text)
+        .map_err(|error| ManifestError::Read(io::Error::new(io::ErrorKind::InvalidData, error)))
 }
 
 /// Refuses what is not as it was written.

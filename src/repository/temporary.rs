@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::manifest::{Manifest, ManifestError};
+use super::manifest::{Manifest, ManifestError, read_text};
 
 const PREFIX: &str = ".pgbackupd-";
 
@@ -48,6 +48,6 @@ pub(super) fn parse(name: &str) -> Option<(Uuid, &str)> {
 ///
 /// When it cannot be read, or is none.
 pub(super) fn read_manifest(path: &Path) -> Result<Manifest, ManifestError> {
-    let text = crate::regular_file::read_to_string(path).map_err(ManifestError::Read)?;
+    let text = read_text(path)?;
     Manifest::from_text(&text)
 }

@@ -1,6 +1,6 @@
 //! The pages of made-up states: what is on them, and that no name or error becomes markup.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +54,8 @@ fn facts(name: &str) -> DatabaseFacts {
         drill: DrillFacts::default(),
         damaged: Vec::new(),
         unrestorable: Vec::new(),
+        encrypted: BTreeSet::new(),
+        has_drill_identity: false,
         quarantined: Vec::new(),
         unreadable: Vec::new(),
         lost_manifests: Vec::new(),
@@ -239,7 +241,7 @@ fn alerts(status: &StatusReport) -> AlertBook {
             alert,
             resolved: None,
             sent: BTreeMap::new(),
-            missed: std::collections::BTreeSet::new(),
+            missed: BTreeSet::new(),
         };
         book.alerts.insert(concern.id(), tracked);
     }

@@ -113,13 +113,13 @@ fn foreign_files_are_named_and_never_touched() {
     // What has a manifest's name may have been one.
     let output = operator.run(&["verify", "--all"]);
     assert_eq!(output.code, 65, "{output}");
-    let unreadable = "cannot be used: cannot read it: Is a directory (os error 21)\n";
+    let unreadable = "cannot be used: cannot read it: Is a directory (os error 21)";
     let directory_line = format!(
         "backup_20010102_020000: UNCHECKED: the manifest {}/backup_20010102_020000.json \
          {unreadable}",
         directory.display()
     );
-    assert!(output.stdout.contains(&directory_line), "{output}");
+    assert!(output.words().contains(&directory_line), "{output}");
     assert_eq!(operator.list(), [newest.as_str()]);
     let mut after = content(&directory);
     after.retain(|path, _| foreign.contains_key(path));
@@ -209,12 +209,21 @@ fn a_manifest_that_is_of_no_use_is_reported_and_neither_counted_nor_removed() {
                 "DAMAGED"
             };
             let line = format!(
-                "{name}: {outcome}: the manifest {}/{file} cannot be used: {what}\n",
+                "{name}: {outcome}: the manifest {}/{file} cannot be used: {what}",
                 directory.display()
             );
-            assert!(output.stdout.contains(&line), "{line}\n{output}");
+            assert!(output.words().contains(&line), "{line}\n{output}");
         }
     }
+    // Nobody reads one that is too long.
+    let intact = fs::read(manifest(&names[4])).unwrap();
+    let long = fs::File::options().write(true).open(manifest(&names[4]));
+    long.unwrap().set_len((64 << 20) + 1).unwrap();
+    let output = operator.run(&["verify", &names[4]]);
+    assert_eq!(output.code, 65, "{output}");
+    let what = "cannot be used: it is longer than a manifest can be, 64.0 MiB";
+    assert!(output.words().contains(what), "{output}");
+    fs::write(manifest(&names[4]), intact).unwrap();
     // So does whoever names it.
     for (name, code) in [(&names[2], 65), (&names[3], 69), (&names[4], 0)] {
         let output = operator.run(&["verify", name]);
@@ -250,7 +259,7 @@ fn a_missing_file_and_one_too_many_are_found() {
         let output = operator.run(&["verify", "--all"]);
         assert_eq!(output.code, 65, "{output}");
         let start = format!("{name}: DAMAGED: {damage}");
-        assert!(output.stdout.starts_with(&start), "{output}");
+        assert!(output.words().starts_with(&start), "{output}");
     };
     let extra = directory.join(format!("{name}.dir/extra"));
     fs::write(&extra, "").unwrap();
@@ -313,7 +322,7 @@ fn a_directory_whose_only_manifest_is_spoilt_is_not_passed_over_where_all_are_ba
         "{DATABASE}: {name}: DAMAGED: the manifest {}",
         manifest.display()
     );
-    assert!(output.stdout.starts_with(&line), "{output}");
+    assert!(output.words().starts_with(&line), "{output}");
 }
 
 #[test]
@@ -364,8 +373,14 @@ fn pipes_and_devices_under_the_names_of_our_files_make_nobody_wait() {
         assert_eq!(output.code, code, "{command:?}: {output}");
     }
     let listed = run(&["list"]);
-    for name in ["backup_20250101_000000", "backup_20250102_000000"] {
-        let problem = format!("{name}.json: it cannot be understood:");
+    for (name, what) in [
+        ("backup_20250101_000000", "it cannot be understood:"),
+        (
+            "backup_20250102_000000",
+            "it is longer than a manifest can be, 64.0 MiB",
+        ),
+    ] {
+        let problem = format!("{name}.json: {what}");
         assert!(listed.words().contains(&problem), "{listed}");
     }
     // One whose state cannot be read stays listed, and counts as pinned.

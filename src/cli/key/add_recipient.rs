@@ -18,6 +18,7 @@ use crate::cli::wrap::wrapped;
 use crate::config::Destination;
 use crate::copies::{COPY_FORMAT, Copy, CopyFact, Document, FactKind, Identities, Place, Signer};
 use crate::destination::Store;
+use crate::display::Printable;
 use crate::jobs::{JobError, OwnHost, Stop};
 use crate::recipient::Recipient;
 
@@ -259,7 +260,7 @@ fn print(added: &AddedRecipient, out: &mut dyn Write) -> io::Result<()> {
                 "{name}: unchanged, since not opened: {label} {}",
                 copy.copy
             )?;
-            wrapped(out, "  ", &report::one_line(&copy.reason))?;
+            wrapped(out, "  ", &Printable(&copy.reason).to_string())?;
         }
     }
     Ok(())

@@ -15,6 +15,7 @@ use crate::cli::session::Session;
 use crate::cli::wrap::wrapped;
 use crate::config::Destination;
 use crate::copies::{Copy, Identities, Place};
+use crate::display::Printable;
 use crate::jobs::{JobError, OwnHost};
 
 /// Check which copies an identity opens.
@@ -163,7 +164,7 @@ fn print(checked: &CheckedIdentity, out: &mut dyn Write) -> io::Result<()> {
             let label = report::one_line(&format!("{}/{}", copy.server, copy.database));
             writeln!(out, "  {label} {}", copy.copy)?;
             let reason = copy.reason.as_deref().unwrap_or_default();
-            wrapped(out, "    ", &report::one_line(reason))?;
+            wrapped(out, "    ", &Printable(reason).to_string())?;
         }
         if destination.plain > 0 {
             let plain = counted(destination.plain, "copy is", "copies are");

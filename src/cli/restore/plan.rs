@@ -132,14 +132,13 @@ pub(super) fn print(
 fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Preview) -> String {
     let allowed = report::span(command.plan().objectives.recovery_time);
     let Some(drill) = &plan.last_drill else {
+        let label = command.plan().label(&chosen.server.name, &chosen.original);
+        let wants_identity =
+            chosen.picked.source.is_encrypted() && command.session.context.drill.identity.is_none();
         return format!(
             "times: none, because no drill of the database is on record; `{}` makes \
              one and measures it (objectives.recovery_time is {allowed})",
-            display::command(
-                "drill",
-                &command.plan().label(&chosen.server.name, &chosen.original),
-                ""
-            )
+            display::with_identity(display::command("drill", &label, ""), wants_identity)
         );
     };
     let sizes = match (drill.bytes, plan.bytes) {

@@ -13,7 +13,7 @@ use super::destination::{Chosen, wanted};
 use super::listing::{Restorable, list};
 use super::{Args, Picked, RestoreCommand};
 use crate::config::Plan;
-use crate::display::{command, salvage_command};
+use crate::display::{command, salvage_command, with_identity};
 use crate::jobs::{
     BackupDirectory, Candidate, Criteria, RestoreSource, choose_backup, passed_over,
 };
@@ -306,16 +306,17 @@ fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failur
 fn none_counts(newest: &Candidate) -> Failure {
     let label = &newest.backup_directory.label;
     let stem = newest.entry.stem.to_string();
+    let is_encrypted = newest.entry.is_encrypted();
     let text = if newest.entry.is_sound() {
         format!(
             "every matching backup is partial or was found bad\nhint: `{}` restores what the newest \
              partial one holds",
-            command("restore", label, &stem)
+            with_identity(command("restore", label, &stem), is_encrypted)
         )
     } else {
         format!(
             "every matching backup was found bad\nhint: `{}` salvages what the newest one holds",
-            salvage_command(label, &stem)
+            salvage_command(label, &stem, is_encrypted)
         )
     };
     Failure::new(FailureKind::Damaged, text)
@@ -339,9 +340,10 @@ fn offered(picked: Picked, args: &Args) -> Result<Picked, Failure> {
         } else {
             " --accept-older"
         };
+        let restore = command("restore", &backup_directory.label, &stem.to_string());
         return Err(Failure::usage(format!(
             "no backup is named\nhint: `{}`, or give --latest{older}",
-            command("restore", &backup_directory.label, &stem.to_string())
+            with_identity(restore, picked.source.is_encrypted())
         )));
     }
     Ok(Picked {

@@ -65,6 +65,8 @@ fn database(name: &str, server: &str) -> DatabaseStatus {
         drill: crate::policy::DrillFacts::default(),
         damaged: Vec::new(),
         unrestorable: Vec::new(),
+        encrypted: BTreeSet::new(),
+        has_drill_identity: false,
         quarantined: Vec::new(),
         unreadable: Vec::new(),
         lost_manifests: Vec::new(),

@@ -2,24 +2,26 @@
 //! name.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{Compression, Format};
 use crate::display::{counted, shell_word};
 use crate::jobs::JobError;
 use crate::jobs::dump::blocking;
+use crate::jobs::readable::opener_of_file;
 use crate::jobs::run::Run;
 use crate::pipeline::compression::Decoder;
 use crate::pipeline::{
-    DatabaseOptions, FIRST, Form, InputFile, Inside, StreamError, Unread, databases_inside, form_of,
+    DatabaseOptions, FIRST, Form, InputFile, Inside, Opener, StreamError, databases_inside, form_of,
 };
 use crate::postgres::{DatabaseProperties, SecurityLabel, Setting};
-use crate::regular_file;
 
 /// A dump file as it is going to be read.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Described {
+    /// The file or directory, and what opens it where it is encrypted.
+    pub(super) file: InputFile,
     pub(super) format: Format,
     /// Of its text.
     pub(super) compression: Compression,
@@ -38,8 +40,9 @@ pub(super) struct Described {
 
 impl Described {
     /// Text that is not compressed, of one database.
-    fn text() -> Self {
+    fn text(file: InputFile) -> Self {
         Self {
+            file,
             format: Format::Plain,
             compression: Compression::None,
             packed: Compression::None,
@@ -63,7 +66,8 @@ pub(super) async fn open(
     of_database: Option<&str>,
 ) -> Result<Described, JobError> {
     let (read, doing) = (path.to_owned(), format!("cannot read {}", path.display()));
-    let found = blocking(run, &doing, move || Ok(form(&read)));
+    let opener = run.context.opener.clone();
+    let found = blocking(run, &doing, move || Ok(form(&read, opener.as_ref())));
     let described = found.await??;
     if described.format != Format::Plain {
         return match of_database {
@@ -75,10 +79,10 @@ pub(super) async fn open(
             )),
         };
     }
-    let (read, counted) = (path.to_owned(), Arc::clone(&run.progress));
+    let (read, counted) = (described.file.clone(), Arc::clone(&run.progress));
     let compression = described.compression;
     let surveying = blocking(run, &doing, move || {
-        databases_inside(InputFile::new(read, None).open()?, compression, &counted)
+        databases_inside(&read, compression, &counted)
     });
     match surveying.await {
         Ok(inside) => choose(path, described, inside, of_database),
@@ -89,6 +93,12 @@ pub(super) async fn open(
         }) if !is_of_the_system(&error) => Ok(described),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a file is encrypted with age, as far as it can be read.
+pub(super) fn is_encrypted(path: &Path) -> bool {
+    let first = beginning(&InputFile::new(path, None));
+    first.is_ok_and(|first| form_of(&first) == Form::Age)
 }
 
 /// Whether it is the operating system that could not read.
@@ -217,50 +227,91 @@ fn properties(name: &str, options: DatabaseOptions) -> Option<DatabaseProperties
     })
 }
 
-/// What is at a path.
-fn form(path: &Path) -> Result<Described, JobError> {
+/// What is at a path; `opener` opens it where it is encrypted.
+fn form(path: &Path, opener: Option<&Opener>) -> Result<Described, JobError> {
     let metadata = path.metadata().map_err(|error| unreadable(path, &error))?;
     if metadata.is_dir() {
         return directory(path);
     }
-    let first = beginning(path).map_err(|error| unreadable(path, &error))?;
+    let clear = InputFile::new(path, None);
+    let first = beginning(&clear).map_err(|error| unreadable(path, &error))?;
     match form_of(&first) {
-        Form::Gzip => packed(path, Compression::Gzip),
-        Form::Zstd => packed(path, Compression::Zstd),
-        Form::Text => Ok(Described::text()),
-        Form::Archive(version) => Ok(archive(version)),
-        Form::Empty => Err(refused(path, "is empty", None)),
-        Form::Unread(unread) => Err(unread_file(path, unread)),
+        Form::Age => {
+            let opener = opener_of_file(path, opener)?;
+            encrypted(InputFile::new(path, Some(opener.clone())))
+        }
+        form => of_form(clear, form),
     }
 }
 
-fn archive(version: [u8; 2]) -> Described {
+/// What is in a file that is encrypted.
+fn encrypted(file: InputFile) -> Result<Described, JobError> {
+    let first = match beginning(&file) {
+        Ok(first) => first,
+        Err(error) if is_of_the_system(&error) => return Err(unreadable(file.path(), &error)),
+        Err(error) => {
+            return Err(JobError::Damaged(format!(
+                "{} is not a complete dump: {error}",
+                file.path().display()
+            )));
+        }
+    };
+    of_form(file, form_of(&first))
+}
+
+/// What is in a file whose content begins so.
+fn of_form(file: InputFile, form: Form) -> Result<Described, JobError> {
+    match form {
+        Form::Gzip => packed(file, Compression::Gzip),
+        Form::Zstd => packed(file, Compression::Zstd),
+        Form::Text => Ok(Described::text(file)),
+        Form::Archive(version) => Ok(archive(file, version)),
+        Form::Empty if file.is_encrypted() => Err(refused(&file, "holds nothing", None)),
+        Form::Empty => Err(refused(&file, "is empty", None)),
+        Form::Age => Err(refused(&file, "is encrypted, and encrypted again", None)),
+        Form::Unread(unread) => {
+            let is = if file.is_encrypted() {
+                "is encrypted, and what is in it is"
+            } else {
+                "is"
+            };
+            let what = format!("{is} {}", unread.is);
+            Err(refused(&file, &what, unread.command))
+        }
+    }
+}
+
+fn archive(file: InputFile, version: [u8; 2]) -> Described {
     Described {
         format: Format::Custom,
         reader: reader_of(version),
-        ..Described::text()
+        ..Described::text(file)
     }
 }
 
 /// What is in a file that is compressed.
-fn packed(path: &Path, compression: Compression) -> Result<Described, JobError> {
-    let text = Described {
-        compression,
-        ..Described::text()
-    };
-    let first = match unpacked_beginning(path, compression) {
+fn packed(file: InputFile, compression: Compression) -> Result<Described, JobError> {
+    let first = match unpacked_beginning(&file, compression) {
         Ok(first) => first,
-        Err(error) if is_of_the_system(&error) => return Err(unreadable(path, &error)),
+        Err(error) if is_of_the_system(&error) => return Err(unreadable(file.path(), &error)),
         // How far it goes, whoever reads it says.
-        Err(_) => return Ok(text),
+        Err(_) => {
+            return Ok(Described {
+                compression,
+                ..Described::text(file)
+            });
+        }
     };
     match form_of(&first) {
-        Form::Text => Ok(text),
+        Form::Text => Ok(Described {
+            compression,
+            ..Described::text(file)
+        }),
         Form::Archive(version) => Ok(Described {
             packed: compression,
-            ..archive(version)
+            ..archive(file, version)
         }),
-        Form::Empty => Err(refused(path, "holds nothing", None)),
+        Form::Empty => Err(refused(&file, "holds nothing", None)),
         form => {
             let program = match compression {
                 Compression::Zstd => "zstd -dc",
@@ -268,10 +319,11 @@ fn packed(path: &Path, compression: Compression) -> Result<Described, JobError> 
             };
             let inner = match form {
                 Form::Unread(unread) => unread.is,
+                Form::Age => "encrypted with age",
                 _ => "compressed again",
             };
             Err(refused(
-                path,
+                &file,
                 &format!("is compressed, and what is in it is {inner}"),
                 Some(program),
             ))
@@ -282,14 +334,15 @@ fn packed(path: &Path, compression: Compression) -> Result<Described, JobError> 
 fn directory(path: &Path) -> Result<Described, JobError> {
     let contents = path.join("toc.dat");
     let first = if contents.is_file() {
-        beginning(&contents).map_err(|error| unreadable(path, &error))?
+        let contents = InputFile::new(contents, None);
+        beginning(&contents).map_err(|error| unreadable(contents.path(), &error))?
     } else {
         Vec::new()
     };
     match form_of(&first) {
         Form::Archive(version) => Ok(Described {
             format: Format::Directory,
-            ..archive(version)
+            ..archive(InputFile::new(path, None), version)
         }),
         _ => Err(JobError::NoSuchBackup(format!(
             "{} is a directory, and not one of pg_dump's: name a backup or a file",
@@ -305,33 +358,34 @@ fn unreadable(path: &Path, error: &std::io::Error) -> JobError {
     JobError::failed(format!("cannot read {}: {error}", path.display()))
 }
 
-fn unread_file(path: &Path, unread: Unread) -> JobError {
-    refused(path, &format!("is {}", unread.is), unread.command)
+/// The failure for a file that a restore does not read, with the command that makes one that it reads. What is
+/// encrypted is not to be on a disk in the clear.
+fn refused(file: &InputFile, what: &str, command: Option<&str>) -> JobError {
+    let path = file.path().display();
+    let way_out = match command {
+        _ if file.is_encrypted() => "\nhint: a restore reads text and archives of pg_dump, by \
+             themselves or in gzip or zstd, and then encrypted once"
+            .to_owned(),
+        Some(command) => {
+            let file = shell_word(&path.to_string());
+            let new = shell_word(&format!("{path}.unpacked"));
+            format!("\nhint: make a file of it that a restore reads: {command} {file} > {new}")
+        }
+        None => String::new(),
+    };
+    JobError::Refused(format!("{path} {what}{way_out}"))
 }
 
-/// The failure for a file that a restore does not read, with the command that makes one that it reads.
-fn refused(path: &Path, what: &str, command: Option<&str>) -> JobError {
-    let way_out = command.map_or_else(String::new, |command| {
-        let file = shell_word(&path.display().to_string());
-        let new = shell_word(&format!("{}.unpacked", path.display()));
-        format!("\nhint: make a file of it that a restore reads: {command} {file} > {new}")
-    });
-    JobError::Refused(format!("{} {what}{way_out}", path.display()))
-}
-
-/// The first bytes of a file.
-fn beginning(path: &Path) -> std::io::Result<Vec<u8>> {
+/// The first bytes of what a file holds.
+fn beginning(file: &InputFile) -> std::io::Result<Vec<u8>> {
     let mut first = Vec::new();
-    regular_file::open(path)?
-        .take(FIRST as u64)
-        .read_to_end(&mut first)?;
+    file.open()?.take(FIRST as u64).read_to_end(&mut first)?;
     Ok(first)
 }
 
 /// The first bytes of what is compressed in a file.
-fn unpacked_beginning(path: &Path, compression: Compression) -> std::io::Result<Vec<u8>> {
-    let path = PathBuf::from(path);
-    let mut decoder = Decoder::up_to_damage(compression, regular_file::open(path)?);
+fn unpacked_beginning(file: &InputFile, compression: Compression) -> std::io::Result<Vec<u8>> {
+    let mut decoder = Decoder::up_to_damage(compression, file.open()?);
     let mut block = Vec::new();
     decoder.next_block(&mut block)?;
     block.truncate(FIRST);

@@ -8,7 +8,7 @@ use chrono::{DateTime, FixedOffset};
 
 use super::dump_file::{self, Described};
 use crate::config::{Compression, Format};
-use crate::display::{command, option, salvage_options};
+use crate::display::{command, option, salvage_options, with_identity};
 use crate::jobs::archive::{read_archive, without_a_server};
 use crate::jobs::archive_file::ArchiveFile;
 use crate::jobs::dump::{Dumper, Overheard, blocking};
@@ -61,7 +61,7 @@ pub(in crate::jobs) struct Source {
     reader: u32,
     /// None for the output of `pg_dump` without a manifest.
     pub(in crate::jobs) manifest: Option<Manifest>,
-    /// What opens an encrypted backup.
+    /// What opens the other files of an encrypted backup.
     opener: Option<Opener>,
     /// Roles and tablespaces of the cluster it comes from, as SQL.
     pub(in crate::jobs) globals: Vec<u8>,
@@ -73,7 +73,7 @@ impl RestoreSource {
     /// The command that brings back what can be had of it although it does not restore; `database` is what it
     /// was to become.
     pub fn salvage_command(&self, database: &str) -> String {
-        match self {
+        let command = match self {
             Self::Backup(directory, stem) => {
                 let options = salvage_options(&stem.to_string(), database);
                 command("restore", &directory.label, &options)
@@ -86,6 +86,18 @@ impl RestoreSource {
                 }
                 format!("pgbackupd restore {more}")
             }
+        };
+        with_identity(command, self.is_encrypted())
+    }
+
+    /// Whether an identity opens it, as far as that can be read.
+    pub fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Backup(directory, stem) => {
+                let manifest = directory.repository.manifest(stem);
+                manifest.is_ok_and(|manifest| manifest.is_encrypted())
+            }
+            Self::DumpFile { path, .. } => dump_file::is_encrypted(path),
         }
     }
 }
@@ -151,17 +163,17 @@ impl Source {
             }
             RestoreSource::DumpFile { path, of_database } => {
                 let described = dump_file::open(run, path, of_database.as_deref()).await?;
-                Self::of_file(path.clone(), described)
+                Self::of_file(described)
             }
         }
     }
 
-    fn of_file(path: PathBuf, described: Described) -> Result<Self, JobError> {
-        let label = path.display().to_string();
+    fn of_file(described: Described) -> Result<Self, JobError> {
+        let label = described.file.path().display().to_string();
         only_roles(&label, &described.globals)?;
         Ok(Self {
             label,
-            file: InputFile::new(path, None),
+            file: described.file,
             opener: None,
             format: described.format,
             compression: described.compression,

@@ -67,6 +67,13 @@ fn lines(by_series: &BTreeMap<&Series, Vec<&Entry>>) -> BTreeMap<Series, Line> {
     lines.collect()
 }
 
+/// The backups that have lost their manifest, each with its dump's file.
+fn lost_manifests(problems: &[&Problem]) -> Vec<(String, String)> {
+    let lost =
+        |problem: &&Problem| Some((problem.lost.as_ref()?.to_string(), problem.file.clone()));
+    problems.iter().filter_map(lost).collect()
+}
+
 /// The file of a problem, and what is wrong with it.
 fn file_and_fault(problem: &Problem) -> (String, String) {
     (problem.file.clone(), problem.what.clone())
@@ -91,10 +98,7 @@ impl Gathered<'_> {
             .problems
             .iter()
             .partition(|problem| problem.manifest_of.is_some());
-        let lost_manifests: Vec<_> = without
-            .iter()
-            .filter_map(|problem| Some((problem.lost.as_ref()?.to_string(), problem.file.clone())))
-            .collect();
+        let lost_manifests = lost_manifests(&without);
         let strangers = without.len() - lost_manifests.len();
         let (server, repository) = (&self.spot.server.name, &self.spot.repository);
         let state_directory = self.inspection.state_directory;
@@ -112,6 +116,8 @@ impl Gathered<'_> {
             drill: self.drill(known_since),
             damaged,
             unrestorable,
+            encrypted: self.encrypted(),
+            has_drill_identity: self.inspection.plan.drill.identity.is_some(),
             restore: self.restore_cut_short(),
             quarantined: self.aside,
             lost_manifests,
@@ -135,6 +141,13 @@ impl Gathered<'_> {
             strangers: strangers as u64,
             space_days,
         }
+    }
+
+    /// The backups that are encrypted.
+    fn encrypted(&self) -> BTreeSet<String> {
+        let backups = self.catalogue.backups.iter();
+        let encrypted = backups.filter(|entry| entry.is_encrypted());
+        encrypted.map(|entry| entry.stem.to_string()).collect()
     }
 
     /// How the copies of the backups stand.

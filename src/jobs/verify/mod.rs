@@ -401,11 +401,11 @@ async fn check(
     repository: &Repository,
     Choice { stem, entry }: &Choice<'_>,
 ) -> Result<Option<Finding>, JobError> {
-    let finding = |damage| Finding {
+    let finding = |damage, (rows, bytes)| Finding {
         stem: (*stem).clone(),
         damage,
-        rows: entry.map_or(0, |entry| entry.rows),
-        bytes: entry.map_or(0, |entry| entry.bytes),
+        rows,
+        bytes,
         quarantine: None,
         stays: None,
         remark: None,
@@ -419,11 +419,15 @@ async fn check(
             let error = JobError::from(error);
             // Nothing is noted next to what may be somebody else's.
             return match error.kind() {
-                JobErrorKind::Damaged => Ok(Some(finding(Some(error.to_string())))),
+                JobErrorKind::Damaged => {
+                    let known = entry.map_or((0, 0), |entry| (entry.rows, entry.bytes));
+                    Ok(Some(finding(Some(error.to_string()), known)))
+                }
                 _ => Err(error),
             };
         }
     };
+    let recorded = (manifest.census.summary.rows, manifest.bytes());
     let damage = match damage(run, repository, (stem, manifest)).await {
         Ok(damage) => damage,
         // Of an identity that does not open it, nothing is noted next to the backup.
@@ -436,15 +440,15 @@ async fn check(
         }
     };
     let now = run.now();
-    let recorded = repository.change_state(run.id, stem, |state| {
+    let noted = repository.change_state(run.id, stem, |state| {
         state.record_check(now, damage.clone());
     })?;
-    let Some(before) = recorded else {
+    let Some(before) = noted else {
         return Ok(None);
     };
     let remark = record_lost_state(run, repository, stem, &before)?;
     Ok(Some(Finding {
         remark,
-        ..finding(damage)
+        ..finding(damage, recorded)
     }))
 }

@@ -14,6 +14,8 @@ pub enum Form {
     Gzip,
     /// Something in zstd.
     Zstd,
+    /// Something that is encrypted with age.
+    Age,
     /// Nothing at all.
     Empty,
     /// What a restore does not read.
@@ -31,7 +33,7 @@ pub struct Unread {
 }
 
 /// The beginnings of files that are not read.
-const UNREAD: [(&[u8], Unread); 29] = [
+const UNREAD: [(&[u8], Unread); 28] = [
     // Compressed.
     unread(b"\xfd7zXZ\0", "compressed with xz", "xz -dc"),
     unread(b"BZh", "compressed with bzip2", "bzip2 -dc"),
@@ -54,13 +56,8 @@ const UNREAD: [(&[u8], Unread); 29] = [
     unread(b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x -so"),
     // Encrypted.
     unread(
-        b"age-encryption.org/",
-        "encrypted with age",
-        "age -d -i KEY",
-    ),
-    unread(
         b"-----BEGIN AGE ENCRYPTED FILE-----",
-        "encrypted with age",
+        "encrypted with age, in ASCII armor",
         "age -d -i KEY",
     ),
     unread(
@@ -143,6 +140,9 @@ pub fn form_of(first: &[u8]) -> Form {
     let is_skippable = matches!(first, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
     if is_skippable || first.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
         return Form::Zstd;
+    }
+    if first.starts_with(b"age-encryption.org/") {
+        return Form::Age;
     }
     if first.get(257..262) == Some(b"ustar") {
         return of_tar(first);
@@ -227,6 +227,8 @@ mod tests {
             (b"\x1f\x8b\x08\x00\x00", Form::Gzip),
             (b"\x28\xb5\x2f\xfd\x00", Form::Zstd),
             (b"\x50\x2a\x4d\x18\x04\0\0\0", Form::Zstd),
+            (b"age-encryption.org/v1\n", Form::Age),
+            (b"age-encryption.org/v2\n", Form::Age),
             (b"--\n-- PostgreSQL database dump", Form::Text),
             (b"\xef\xbb\xbf--\r\n", Form::Text),
             (b"-", Form::Text),
@@ -251,7 +253,6 @@ mod tests {
             (b"BZh91AY&SY", "bzip2", Some("bzip2 -dc")),
             (b"\x04\x22\x4d\x18\x64", "lz4", Some("lz4 -dc")),
             (b"PK\x03\x04\x14", "zip", Some("unzip -p")),
-            (b"age-encryption.org/v1\n", "age", Some("age -d -i KEY")),
             (
                 b"-----BEGIN AGE ENCRYPTED FILE-----\n",
                 "age",

@@ -1,11 +1,13 @@
 //! What is known of a database and of the room for its backups, and what is asked of them: all that a
 //! judgement rests on.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
+use crate::display::{database_option, with_identity};
 use crate::policy::anomaly::{OddSize, Sensitivity};
 use crate::policy::continuity::Loss;
 use crate::policy::copying::CopyFacts;
@@ -84,6 +86,10 @@ pub struct DatabaseFacts {
     pub damaged: Vec<(String, String)>,
     /// Backups whose last test restore failed although their files are whole: name, and why.
     pub unrestorable: Vec<(String, String)>,
+    /// Encrypted backups, which an identity opens.
+    pub encrypted: BTreeSet<String>,
+    /// Whether an identity for drills is configured.
+    pub has_drill_identity: bool,
     /// Damaged backups that were put aside: directory, and what is wrong.
     pub quarantined: Vec<(PathBuf, String)>,
     /// A restore that was cut short, and what there is to know of it.
@@ -101,6 +107,15 @@ pub struct DatabaseFacts {
 }
 
 impl DatabaseFacts {
+    /// The command that makes a drill by hand, with these options first.
+    pub(super) fn drill_command(&self, options: &str) -> String {
+        let command = format!("pgbackupd drill {options}{}", database_option(&self.label));
+        with_identity(
+            command,
+            !self.encrypted.is_empty() && !self.has_drill_identity,
+        )
+    }
+
     /// Whether something is overdue that nobody has tried or is trying.
     pub fn is_late(&self) -> bool {
         let verification = &self.verification;

@@ -3,18 +3,22 @@
 use std::path::Path;
 
 use super::{joined_lines, without_full_stop};
-use crate::display::{counted, database_option, one_line, shell_word};
+use crate::display::{
+    command, counted, database_option, is_encrypted_by_name, one_line, shell_word, with_identity,
+};
 use crate::policy::continuity::{Accepted, Loss, Seen};
 
 /// That the manifest of a backup is lost although its dump stands, and the way out, in a sentence.
 pub fn describe_lost_manifest(backup: &str, dump: &Path, database: &str) -> String {
     let named = database_option(database);
+    let path = shell_word(&dump.display().to_string());
+    let restore = command("restore", database, &path);
     format!(
         "the manifest of the backup {backup} is lost, so that it counts for none, and no backup made \
          before it is removed; bring {backup}.json back from a copy of the directory, restore the \
-         dump by its path (`pgbackupd restore {named} {}`), or give it up by `pgbackupd \
+         dump by its path (`{}`), or give it up by `pgbackupd \
          accept manifest {named}`",
-        shell_word(&dump.display().to_string())
+        with_identity(restore, is_encrypted_by_name(dump))
     )
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, TimeDelta};
@@ -59,6 +60,8 @@ pub(super) fn well() -> DatabaseFacts {
         drill: DrillFacts::default(),
         damaged: Vec::new(),
         unrestorable: Vec::new(),
+        encrypted: BTreeSet::new(),
+        has_drill_identity: false,
         quarantined: Vec::new(),
         unreadable: Vec::new(),
         lost_manifests: Vec::new(),
@@ -572,6 +575,44 @@ fn a_recovery_time_is_held_against_its_target() {
 }
 
 #[test]
+fn commands_on_encrypted_backups_have_the_option_for_the_identity() {
+    const BACKUP: &str = "backup_20250708_020000";
+    const SALVAGE: &str = "`pgbackupd restore --database sales backup_20250708_020000 --salvage --into \
+                           sales_salvaged";
+    for (encrypted, has_drill_identity, drill, salvage) in [
+        (&[][..], false, "drill --database sales`", "`"),
+        (
+            &[BACKUP],
+            false,
+            "drill --database sales --identity FILE`",
+            " --identity FILE`",
+        ),
+        (
+            &[BACKUP],
+            true,
+            "drill --database sales`",
+            " --identity FILE`",
+        ),
+        (
+            &["backup_20250707_020000"],
+            false,
+            "drill --database sales --identity FILE`",
+            "`",
+        ),
+    ] {
+        let found = concerns(|facts| {
+            facts.unrestorable = vec![(BACKUP.to_owned(), "refused".to_owned())];
+            facts.encrypted = encrypted.iter().map(|&one| one.to_owned()).collect();
+            facts.has_drill_identity = has_drill_identity;
+        });
+        let sentence = &found[0].1;
+        assert!(sentence.contains(drill), "{drill}: {sentence}");
+        let salvage = format!("{SALVAGE}{salvage} salvages");
+        assert!(sentence.contains(&salvage), "{salvage}: {sentence}");
+    }
+}
+
+#[test]
 fn what_is_in_quarantine_or_does_not_restore_is_reported_until_somebody_deals_with_it() {
     let found = concerns(|facts| {
         facts.series[0].newest = None;
@@ -589,6 +630,7 @@ fn what_is_in_quarantine_or_does_not_restore_is_reported_until_somebody_deals_wi
             .1
             .starts_with("the backup backup_20250708_020000 does not restore: refused; once ")
     );
+    assert!(!found[0].1.contains("--identity"), "{}", found[0].1);
     assert!(
         found[1].1.contains(
             "into /var/backups/sales/quarantine/backup_20250709_020000.2 and run \

@@ -21,11 +21,12 @@ pub enum ConninfoError {
     Password(#[from] PasswordError),
     /// A file that is a credential of the service, which this process is not.
     #[error(
-        "{place} sets {name} to the credential {credential:?}, which exists only inside the service, whose \
-         unit needs {}\nhint: leave the run to the service, or, by hand, set PGBACKUPD_CONNECTION__{} to another \
-         file that its user can read",
-        credential::loading(credential),
-        name.to_uppercase()
+        "{place} sets {name} to the credential {credential:?}, which {}",
+        credential::missing(credential, || format!(
+            "leave the run to the service, or, by hand, set PGBACKUPD_CONNECTION__{} to another file that its user \
+             can read",
+            name.to_uppercase()
+        ))
     )]
     Elsewhere {
         /// Where it was set.

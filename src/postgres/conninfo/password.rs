@@ -48,15 +48,16 @@ pub enum PasswordError {
     },
     /// systemd gave us no credentials.
     #[error(
-        "the password is the credential {name:?}, which exists only inside the service, whose unit \
-         needs {}: {}{}",
-        credential::loading(name),
-        if *.is_file {
-            format!("write credential = {name:?} in place of password_file, and by hand ")
-        } else {
-            "by hand, ".to_owned()
-        },
-        identity::in_shell_of_root(&identity::with_credential(name))
+        "the password is the credential {name:?}, which {}",
+        credential::missing(name, || format!(
+            "{}{}",
+            if *.is_file {
+                format!("write credential = {name:?} in place of password_file, and by hand ")
+            } else {
+                "by hand, ".to_owned()
+            },
+            identity::in_shell_of_root(&identity::with_credential(name))
+        ))
     )]
     NoCredentials {
         /// The credential's name.
@@ -94,14 +95,13 @@ pub(super) fn configured(
             if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
                 return Err(PasswordError::BadCredentialName { name: name.clone() });
             }
-            let directory = environment.get("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                PasswordError::NoCredentials {
-                    name: name.clone(),
-                    is_file: false,
-                }
+            let given = credential::given(name, environment.get(credential::VARIABLE));
+            let given = given.ok_or_else(|| PasswordError::NoCredentials {
+                name: name.clone(),
+                is_file: false,
             })?;
             // systemd alone decides who can read its directory; the files' modes say little.
-            first_line(&Path::new(directory).join(name))
+            first_line(&given)
         }
     }
 }

@@ -136,6 +136,7 @@ impl<'a> OpenDirectory<'a> {
                     continue;
                 };
                 let brief = match self.read(manifest, &mut buffer) {
+                    Ok(text) if text.len() > LONGEST_MANIFEST => Err(ManifestError::TooLong),
                     Ok(text) => read_brief(text, bare),
                     Err(error) => Err(ManifestError::Read(error)),
                 };
@@ -159,7 +160,7 @@ impl<'a> OpenDirectory<'a> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&self.descriptor, name, flags, Mode::empty())?;
         let mut length = 0;
-        while length < LONGEST_MANIFEST {
+        while length <= LONGEST_MANIFEST {
             if length == buffer.len() {
                 buffer.resize(2 * length, 0);
             }

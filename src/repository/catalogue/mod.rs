@@ -95,11 +95,16 @@ impl Entry {
 
     /// How its files are stored.
     pub fn at_rest(&self) -> AtRest {
-        if self.encrypted_to.is_empty() {
-            AtRest::Clear
-        } else {
+        if self.is_encrypted() {
             AtRest::Encrypted
+        } else {
+            AtRest::Clear
         }
+    }
+
+    /// Whether its files are encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        !self.encrypted_to.is_empty()
     }
 
     /// Whether it counts as a backup of the database: it is intact, as far as is known, and not partial.

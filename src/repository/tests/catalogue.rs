@@ -27,6 +27,23 @@ fn a_directory_that_cannot_be_read_is_an_error_and_not_empty() {
 }
 
 #[test]
+fn a_manifest_that_is_too_long_is_a_problem_for_whoever_reads_it() {
+    let test_directory = TestDirectory::new();
+    test_directory.publish(run(1), NAME, PLAIN);
+    let repository = Repository::at(test_directory.path(""));
+    let stem: Stem = NAME.parse().unwrap();
+    let manifest = repository.path(&stem, Role::Manifest);
+    let file = OpenOptions::new().write(true).open(manifest).unwrap();
+    file.set_len((64 << 20) + 1).unwrap();
+    let expected = "it is longer than a manifest can be, 64.0 MiB";
+    let catalogue = repository.catalogue().unwrap();
+    assert!(catalogue.backups.is_empty());
+    assert_eq!(catalogue.problems[0].what, expected);
+    let error = repository.manifest(&stem).unwrap_err().to_string();
+    assert!(error.ends_with(expected), "{error}");
+}
+
+#[test]
 fn ten_thousand_backups_are_all_found_in_their_order() {
     const BACKUPS: i64 = 10_000;
     let test_directory = TestDirectory::new();
