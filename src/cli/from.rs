@@ -284,7 +284,7 @@ impl FromArgs {
                 ),
             ));
         }
-        let why = format!("it is not said whom to trust at {}", open.source.label);
+        let why = format!("no trusted signer given for {}", open.source.label);
         Err(Failure::usage(untrusted(&why, &signers)))
     }
 }

@@ -2,17 +2,18 @@
 
 mod azure;
 mod google;
+mod place;
 mod s3;
 mod sftp;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Url;
 
+use self::place::{Named, Place, place};
 use super::address;
 use super::findings::{Findings, is_name, key, names_are};
 use super::fragment::{CredentialsFrom, DestinationFragment, Fragment};
@@ -21,7 +22,6 @@ use super::layer::Key;
 use super::nearest::nearest;
 use super::plan::{
     Destination, DestinationAddress, DestinationSettings, PasswordSource, Patterns, Server,
-    SftpSettings,
 };
 use super::servers;
 use crate::policy::Series;
@@ -241,114 +241,6 @@ fn address_of(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<Dest
     }
 }
 
-/// What an address looks like.
-const BEGINNINGS: &str = "an address begins with s3://, az://, gs://, sftp:// or file:///";
-
-/// A bucket or a container, and what every key in it begins with.
-struct Named {
-    bucket: String,
-    prefix: Option<String>,
-}
-
-/// What an address leads to.
-enum Place {
-    Directory(PathBuf),
-    S3(Named),
-    Azure(Named),
-    Google(Named),
-    Sftp(SftpSettings),
-}
-
-impl Place {
-    fn scheme(&self) -> &'static str {
-        match self {
-            Self::Directory(_) => "file",
-            Self::S3(_) => "s3",
-            Self::Azure(_) => "az",
-            Self::Google(_) => "gs",
-            Self::Sftp(_) => "sftp",
-        }
-    }
-}
-
-/// Reads an address; an error does not show it.
-fn place(text: &str) -> Result<Place, String> {
-    let has_beginning = ["s3://", "az://", "gs://", "sftp://", "file://"]
-        .iter()
-        .any(|beginning| text.starts_with(beginning));
-    let url: Url = text.parse().map_err(|error| {
-        if has_beginning {
-            format!("the address cannot be read: {error}")
-        } else {
-            BEGINNINGS.to_owned()
-        }
-    })?;
-    if url.scheme() == "sftp" {
-        return sftp::read(&url).map(Place::Sftp);
-    }
-    if url.password().is_some()
-        || !url.username().is_empty()
-        || url.query().is_some()
-        || url.fragment().is_some()
-    {
-        return Err("an address has no user, no question mark and no # in it".to_owned());
-    }
-    match url.scheme() {
-        "file" => {
-            let path = url
-                .to_file_path()
-                .ok()
-                .filter(|path| path.parent().is_some());
-            let path = path.map(|path| path.components().collect());
-            path.map(Place::Directory)
-                .ok_or_else(|| "file:// is followed by the path of a directory".to_owned())
-        }
-        "s3" => named(&url, "bucket", (3..=63, ".-_")).map(Place::S3),
-        "az" => named(&url, "container", (3..=63, "-")).map(Place::Azure),
-        "gs" => named(&url, "bucket", (3..=222, ".-_")).map(Place::Google),
-        _ => Err(BEGINNINGS.to_owned()),
-    }
-}
-
-/// The bucket or container that an address names, made of letters, digits and the other characters.
-fn named(
-    url: &Url,
-    noun: &str,
-    (lengths, others): (RangeInclusive<usize>, &str),
-) -> Result<Named, String> {
-    let bucket = url.host_str().unwrap_or_default();
-    let is_of_bucket = |one: char| one.is_ascii_alphanumeric() || others.contains(one);
-    if bucket.is_empty() {
-        let scheme = url.scheme();
-        return Err(format!("{scheme}:// is followed by the name of a {noun}"));
-    }
-    if url.port().is_some() {
-        return Err(format!("a {noun} has no port: endpoint names the server"));
-    }
-    if !lengths.contains(&bucket.len()) || !bucket.chars().all(is_of_bucket) {
-        let (shortest, longest) = lengths.into_inner();
-        let others: Vec<String> = others.chars().map(String::from).collect();
-        let others = others.join(" ");
-        return Err(format!(
-            "the name of a {noun} has {shortest} to {longest} ASCII letters, digits, and {others}"
-        ));
-    }
-    let prefix = url.path().trim_matches('/');
-    let is_of_prefix = |byte: u8| byte.is_ascii_alphanumeric() || b".-_=".contains(&byte);
-    let is_segment =
-        |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(is_of_prefix);
-    // Keys below it need their own length.
-    if !prefix.is_empty() && (prefix.len() > 256 || !prefix.split('/').all(is_segment)) {
-        return Err(
-            "a prefix is made of ASCII letters, digits, and . _ - = between slashes".to_owned(),
-        );
-    }
-    Ok(Named {
-        bucket: bucket.to_owned(),
-        prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
-    })
-}
-
 fn refuse_settings_of_others(findings: &mut Findings<'_>, written: &Written<'_>, scheme: &str) {
     for (name, schemes) in SETTINGS {
         let at = written.key(name);
@@ -375,6 +267,8 @@ fn about_host(findings: &mut Findings<'_>, written: &Written<'_>, name: &str) {
         _ => &written.fragment.proxy,
     };
     let Some(text) = text else { return };
+    let url = written.fragment.url.as_deref().unwrap_or_default();
+    let is_s3 = url.starts_with("s3://");
     let at = written.key(name);
     let way = Some(format!("write {name} = \"https://HOST:PORT\""));
     match address::check(text) {
@@ -385,11 +279,18 @@ fn about_host(findings: &mut Findings<'_>, written: &Written<'_>, name: &str) {
             Some(match name {
                 "proxy" => "set HTTPS_PROXY in the environment of the service, and remove it here"
                     .to_owned(),
-                _ => "write access_key_id, and name the secret by secret_key_file".to_owned(),
+                _ if is_s3 => {
+                    "write access_key_id, and name the secret by secret_key_file".to_owned()
+                }
+                _ => "remove it; secret_key_file or credential names the secret".to_owned(),
             }),
         ),
         Ok(url) if url.path() != "/" || url.query().is_some() || url.fragment().is_some() => {
-            findings.refuse(&at, "something is behind the host".to_owned(), way);
+            findings.refuse(
+                &at,
+                "unexpected path or query after the host".to_owned(),
+                way,
+            );
         }
         Ok(url) if name == "endpoint" && url.scheme() == "http" && !is_this_machine(&url) => {
             findings.warn(format!(

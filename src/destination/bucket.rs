@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use object_store::client::HttpResponse;
 
@@ -64,6 +64,16 @@ pub(super) struct Taken {
     pub(super) version: Option<String>,
 }
 
+/// What lies under a key that something is put under.
+enum Settled {
+    /// What is put: it was stored.
+    Ours(Stored),
+    /// Nothing.
+    Nothing,
+    /// The key may not look.
+    Unknown,
+}
+
 /// A bucket, one request at a time.
 #[async_trait]
 pub(super) trait Bucket: Send + Sync + Sized + 'static {
@@ -97,6 +107,11 @@ pub(super) trait Bucket: Send + Sync + Sized + 'static {
 
     /// Removes objects; what is not there counts as removed.
     async fn delete(&self, keys: &[Key]) -> Result<(), Fault>;
+
+    /// When the credentials end, where they say so.
+    fn credentials_end(&self) -> Option<DateTime<Utc>> {
+        None
+    }
 
     /// What kind of place a probe shows it as.
     fn place(&self) -> ProbedPlace {
@@ -158,14 +173,14 @@ impl<B: Bucket> BucketStore<B> {
         }
     }
 
-    /// What lies under a key: ours, which is then what was stored, or nothing.
-    async fn settle(&self, key: &Key, content: &Content<'_>) -> Result<Option<Stored>, Fault> {
+    /// What lies under a key; what is another object's is a fault.
+    async fn settle(&self, key: &Key, content: &Content<'_>) -> Result<Settled, Fault> {
         let found = match self.patiently(|| self.bucket.look(key)).await {
-            Ok(None) => return Ok(None),
+            Ok(None) => return Ok(Settled::Nothing),
             Ok(Some(found)) => found,
             // For a key that may put and not look, the answer is the put's own condition.
             Err(Fault::Refused(refusal)) if refusal.status == 403 && refusal.code.is_none() => {
-                return Ok(None);
+                return Ok(Settled::Unknown);
             }
             Err(fault) => return Err(fault),
         };
@@ -188,7 +203,7 @@ impl<B: Bucket> BucketStore<B> {
             }
         };
         if is_ours {
-            Ok(Some(Stored {
+            Ok(Settled::Ours(Stored {
                 is_checked: found.sha256.is_some(),
                 version: found.version,
             }))
@@ -229,7 +244,7 @@ impl<B: Bucket> BucketStore<B> {
     async fn put(&self, key: &Key, content: &Content<'_>) -> Result<Stored, Fault> {
         let mut pauses = Pauses::new(self.timeout);
         loop {
-            if let Some(stored) = self.settle(key, content).await? {
+            if let Settled::Ours(stored) = self.settle(key, content).await? {
                 return Ok(stored);
             }
             let fault = match self.put_and_confirm(key, content).await {
@@ -240,14 +255,19 @@ impl<B: Bucket> BucketStore<B> {
                 Err(fault) => fault,
             };
             let passing = match fault.passing() {
-                Passing::Never if fault.is_condition() => Passing::Soon,
+                Passing::Never if fault.is_conflict() => Passing::Soon,
                 Passing::Never => return Err(fault),
                 passing => passing,
             };
             if let Err(fault) = pauses.wait((fault, passing)).await {
                 // The last attempt may have arrived.
-                let settled = self.settle(key, content).await;
-                return settled.ok().flatten().ok_or(fault);
+                return match self.settle(key, content).await {
+                    Ok(Settled::Ours(stored)) => Ok(stored),
+                    Ok(Settled::Nothing) => Err(fault.without_object()),
+                    // Only what lies there is more than the put's own answer.
+                    Err(settled) if settled.kind() == DestinationErrorKind::Exists => Err(settled),
+                    Ok(Settled::Unknown) | Err(_) => Err(fault),
+                };
             }
         }
     }
@@ -332,7 +352,7 @@ impl<B: Bucket> Store for BucketStore<B> {
                 };
                 self.put(key, &content).await
             }
-            Err(error) => Err(Fault::Unreachable(error.to_string())),
+            Err(error) => Err(Fault::Unreachable(error.to_string(), "")),
         };
         stored.map_err(|fault| fault.while_doing(format!("put {}", self.bucket.shown(key))))
     }
@@ -349,7 +369,9 @@ impl<B: Bucket> Store for BucketStore<B> {
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectFacts>, DestinationError> {
         let found = self.patiently(|| self.bucket.look(key)).await;
-        found.map_err(|fault| fault.while_doing(format!("look at {}", self.bucket.shown(key))))
+        found.map_err(|fault| {
+            fault.while_doing(format!("read the attributes of {}", self.bucket.shown(key)))
+        })
     }
 
     async fn list(&self, under: &Key) -> Result<Vec<Listed>, DestinationError> {
@@ -392,6 +414,10 @@ impl<B: Bucket> Store for BucketStore<B> {
 
     fn versions(&self) -> Option<&dyn Versions> {
         B::versions(self)
+    }
+
+    fn credentials_end(&self) -> Option<DateTime<Utc>> {
+        self.bucket.credentials_end()
     }
 
     async fn clock_offset(&self) -> Result<Option<TimeDelta>, DestinationError> {

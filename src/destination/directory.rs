@@ -132,7 +132,10 @@ impl Store for DirectoryStore {
     }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectFacts>, DestinationError> {
-        let (doing, key) = (format!("look at {}", self.shown(key)), key.clone());
+        let (doing, key) = (
+            format!("read the attributes of {}", self.shown(key)),
+            key.clone(),
+        );
         self.call(doing, move |disk| disk.head(&key)).await
     }
 

@@ -100,6 +100,11 @@ pub trait Store: Send + Sync + fmt::Debug {
         None
     }
 
+    /// When the credentials end, where they say so: no request succeeds from then on.
+    fn credentials_end(&self) -> Option<DateTime<Utc>> {
+        None
+    }
+
     /// The time whose state it shows, by the store's clock; none where that is now.
     fn as_of(&self) -> Option<DateTime<Utc>> {
         None

@@ -110,8 +110,15 @@ async fn free_key<S: Store + ?Sized>(
             match store.head(&key).await {
                 Ok(None) => return Ok(Ok(key)),
                 Ok(Some(_)) => {}
-                // Every copy begins with such a look.
-                Err(error) => return attempt::<()>(Err(error)).map(Err),
+                Err(error) => {
+                    let why = attempt::<()>(Err(error))?;
+                    return Ok(Err(match why {
+                        Attempt::Refused(why) => Attempt::Refused(format!(
+                            "each put begins with a look at what is there (HEAD), which is refused: {why}"
+                        )),
+                        why => why,
+                    }));
+                }
             }
         }
     }

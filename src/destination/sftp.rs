@@ -204,7 +204,7 @@ impl Store for SftpStore {
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectFacts>, DestinationError> {
         let found = self.patiently(|files| async move { files.head(key).await });
-        let doing = || format!("look at {}", self.shown(key));
+        let doing = || format!("read the attributes of {}", self.shown(key));
         found.await.map_err(|fault| fault.while_doing(doing()))
     }
 

@@ -3,12 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::Utc;
+
 use super::error::JobError;
 use super::run::Run;
 use crate::config::{DestinationAddress, DestinationSettings};
 use crate::copies::layout;
 use crate::destination::{Mount, Store};
-use crate::policy::protection::{Assessment, Circumstances, judge};
+use crate::policy::protection::{Assessment, Circumstances, ending_credentials, judge};
 use crate::threads;
 
 /// Which destination is checked.
@@ -50,8 +52,12 @@ pub async fn check_destination(
         clock_ahead: clock.map(|ahead| ahead.num_seconds()),
         is_backups_device: is_backups_device(check).await,
     };
+    let mut assessment = judge(&probed, &circumstances);
+    let end = store.credentials_end();
+    let row = end.and_then(|end| ending_credentials(end, Utc::now()));
+    assessment.rows.extend(row);
     Ok(CheckedDestination {
-        assessment: judge(&probed, &circumstances),
+        assessment,
         left: probed.left,
     })
 }

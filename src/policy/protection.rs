@@ -13,7 +13,7 @@ pub use facts::{
     Asked, Attempt, BucketProbe, Circumstances, DirectoryProbe, Lifecycle, Lock, Probed,
     ProbedPlace, Versioning, longest_days,
 };
-pub use judgement::{Assessment, Check, CheckedRow, Level, Verdict, judge};
+pub use judgement::{Assessment, Check, CheckedRow, Level, Verdict, ending_credentials, judge};
 pub use reach::{Holds, Reach, ReachKind};
 
 #[cfg(test)]

@@ -200,6 +200,7 @@ fn print(kit: &Kit, now: DateTime<FixedOffset>, out: &mut dyn Write) -> io::Resu
         "With this page, the secret key of a destination and an identity, a bare machine restores the databases \
          of this host. There is no secret on this page.",
     )?;
+    wrapped(out, "", "Install PostgreSQL and pgbackupd there first.")?;
     print_keys(kit, out)?;
     for destination in &kit.destinations {
         writeln!(
@@ -223,11 +224,10 @@ fn print(kit: &Kit, now: DateTime<FixedOffset>, out: &mut dyn Write) -> io::Resu
     if kit.destinations.iter().any(has_store) {
         blank(out, "Where the secret keys of the destinations are kept:")?;
     }
-    let with_identity = "Install PostgreSQL and pgbackupd first. FILE is the identity; `--identity -` reads it from \
-                         standard input.";
-    let without = "Install PostgreSQL and pgbackupd first.";
-    let is_plain = kit.destinations.iter().all(|one| one.plain);
-    wrapped(out, "", if is_plain { without } else { with_identity })?;
+    if !kit.destinations.iter().all(|one| one.plain) {
+        let text = "FILE is the identity; `--identity -` reads it from standard input.";
+        wrapped(out, "", text)?;
+    }
     writeln!(
         out,
         "When every identity is lost, so is every encrypted copy."
@@ -235,7 +235,11 @@ fn print(kit: &Kit, now: DateTime<FixedOffset>, out: &mut dyn Write) -> io::Resu
 }
 
 fn print_keys(kit: &Kit, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "\nHost in the keys:  {}", one_line(&kit.host))?;
+    writeln!(
+        out,
+        "\nHost name at the destinations: {}",
+        one_line(&kit.host)
+    )?;
     writeln!(out, "Signed by:         {}", kit.signer)?;
     for (recipient, number) in kit.recipients.iter().zip(1..) {
         writeln!(out, "\nRecipient {number}:       {}", recipient.fingerprint)?;

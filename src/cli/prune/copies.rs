@@ -256,7 +256,7 @@ fn nobody_trusted(host: &str, source: &CopySource, signers: &[SignerThere]) -> F
         return Failure::new(FailureKind::Unavailable, message);
     }
     let message = format!(
-        "no copy of host {} is signed by a trusted key; signed there has\n{}\n\
+        "no copy of host {} is signed by a trusted key; copies there are signed by\n{}\n\
          hint: compare the fingerprint with the printed key sheet, then add --signer and the fingerprint",
         one_line(host),
         signer_lines(signers)

@@ -280,7 +280,13 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
             "the name of a container has 3 to 63",
             "",
         ),
-        ("url = \"az://a_b\"", "ASCII letters, digits, and -", ""),
+        (
+            "url = \"az://a_b\"",
+            "lower-case letters, digits, and single",
+            "",
+        ),
+        ("url = \"az://Backups\"", "lower-case letters", ""),
+        ("url = \"az://backups/../evil\"", "no . and no ..", ""),
         ("url = \"gs://b\"", "the name of a bucket has 3 to 222", ""),
         (
             "url = \"s3://store:9000/b\"",
@@ -288,7 +294,7 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
             "",
         ),
         ("url = \"s3://bucket/a b\"", "a prefix is made of", ""),
-        ("url = \"s3://bucket?x=y\"", "no question mark", ""),
+        ("url = \"s3://bucket?x=y\"", "unexpected user, ? or #", ""),
         ("url = \"s3://bucket\"", "no credentials", "\"environment\""),
         (
             "url = \"s3://bucket\"\naccess_key_id = \"x\"",
@@ -356,9 +362,7 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
             "az:// has account",
             "remove it",
         ),
-        ("url = \"az://c\"", "the name of a container", ""),
         ("url = \"az://a.b.c\"", "the name of a container", ""),
-        ("url = \"gs://b\"", "the name of a bucket", ""),
         (
             "url = \"az://backups\"\ncredential = \"x\"",
             "the destination has no account",
@@ -389,6 +393,11 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
             "the credentials come from elsewhere",
             "credentials = \"keys\"",
         ),
+        (
+            "url = \"az://backups\"\naccount = \"abc\"\ncredential = \"x\"\nendpoint = \"https://u@h\"",
+            "a user or a password",
+            "remove it; secret_key_file",
+        ),
         ("url = \"gs://bucket\"", "no credentials", "\"instance\""),
         (
             "url = \"gs://bucket\"\ncredentials = \"web-identity\"",
@@ -407,7 +416,7 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
         ),
         (
             &format!("{KEYS}endpoint = \"https://h/bucket\""),
-            "something is behind the host",
+            "unexpected path or query after the host",
             "",
         ),
         (

@@ -38,8 +38,15 @@ const APPLICATION: [(Config, &str); 4] = [
 /// The library's store, and what is known of its credentials.
 pub(super) struct Account {
     pub(super) library: MicrosoftAzure,
-    /// When a SAS token is over.
-    pub(super) expiry: Option<DateTime<Utc>>,
+    /// When a SAS token is valid.
+    pub(super) validity: Validity,
+}
+
+/// When a SAS token is valid, as far as it says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Validity {
+    pub(super) start: Option<DateTime<Utc>>,
+    pub(super) end: Option<DateTime<Utc>>,
 }
 
 /// The address of the account, without a slash at its end.
@@ -69,12 +76,12 @@ pub(super) fn account(
         .with_endpoint(url)
         .with_retry(courier.retries())
         .with_http_connector(courier.clone());
-    let (builder, expiry) = with_credentials(builder, settings, environment)?;
+    let (builder, validity) = with_credentials(builder, settings, environment)?;
     let library = builder.build().map_err(|error| with_causes(&error))?;
-    Ok(Account { library, expiry })
+    Ok(Account { library, validity })
 }
 
-type Credentialed = (MicrosoftAzureBuilder, Option<DateTime<Utc>>);
+type Credentialed = (MicrosoftAzureBuilder, Validity);
 
 fn with_credentials(
     builder: MicrosoftAzureBuilder,
@@ -116,11 +123,11 @@ fn with_credentials(
             }
             needed(&["AZURE_TENANT_ID", "AZURE_CLIENT_ID"])?;
             let builder = with(builder, &APPLICATION).with_credential_type("client_secret");
-            Ok((builder, None))
+            Ok((builder, Validity::default()))
         }
         AzureCredentials::Instance => {
             let builder = with(builder, &INSTANCE).with_credential_type("managed_identity");
-            Ok((builder, None))
+            Ok((builder, Validity::default()))
         }
         AzureCredentials::WebIdentity => {
             needed(&[
@@ -130,7 +137,7 @@ fn with_credentials(
             ])?;
             check_token_file(&environment["AZURE_FEDERATED_TOKEN_FILE"])?;
             let builder = with(builder, &WEB_IDENTITY).with_credential_type("workload_identity");
-            Ok((builder, None))
+            Ok((builder, Validity::default()))
         }
     }
 }
@@ -140,21 +147,28 @@ fn with_key(builder: MicrosoftAzureBuilder, key: &str) -> Result<Credentialed, S
     if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("the account key or SAS token is not one word of ASCII characters".to_owned());
     }
+    let key = secret_in(key)?;
     if key.contains("sig=") {
         let pairs = split_sas(key).map_err(|_| "the SAS token cannot be read".to_owned())?;
-        let expiry = pairs.iter().find(|(name, _)| name == "se");
-        let expiry = expiry.and_then(|(_, time)| expiry_at(time));
+        let time = |name: &str| {
+            let (_, time) = pairs.iter().find(|(one, _)| one == name)?;
+            time_of(time)
+        };
+        let validity = Validity {
+            start: time("st"),
+            end: time("se"),
+        };
         let builder = builder
             .with_sas_authorization(pairs)
             .with_credential_type("sas_token");
-        return Ok((builder, expiry));
+        return Ok((builder, validity));
     }
     let decoded = BASE64.decode(key);
     if decoded.is_ok_and(|key| !key.is_empty()) {
         let builder = builder
             .with_access_key(key)
             .with_credential_type("access_key");
-        Ok((builder, None))
+        Ok((builder, Validity::default()))
     } else {
         Err(
             "the account key is not in base64, and is no SAS token\nhint: copy it as Azure shows it, all of it"
@@ -163,8 +177,35 @@ fn with_key(builder: MicrosoftAzureBuilder, key: &str) -> Result<Credentialed, S
     }
 }
 
+/// The key or token in what Azure shows of it: as it is, or within an address of the service or a connection string.
+/// No error shows it.
+fn secret_in(text: &str) -> Result<&str, String> {
+    if text.starts_with("https://") || text.starts_with("http://") {
+        let query = text.split_once('?').map(|(_, query)| query);
+        return query.filter(|query| query.contains("sig=")).ok_or_else(|| {
+            "the secret is an address without a SAS token\nhint: copy the SAS token, or the account key"
+                .to_owned()
+        });
+    }
+    let setting = |name: &str| {
+        let mut settings = text.split(';').map(str::trim_start);
+        settings.find_map(|one| one.strip_prefix(name)?.strip_prefix('='))
+    };
+    match (setting("AccountKey"), setting("SharedAccessSignature")) {
+        (Some(one), None) | (None, Some(one)) => Ok(one),
+        (None, None) if setting("BlobEndpoint").is_none() && setting("AccountName").is_none() => {
+            Ok(text)
+        }
+        _ => Err(
+            "the secret is a connection string without one key or token of its own\n\
+             hint: copy the account key or the SAS token alone"
+                .to_owned(),
+        ),
+    }
+}
+
 /// A time of a SAS token; one without a time of the day is its beginning.
-fn expiry_at(text: &str) -> Option<DateTime<Utc>> {
+fn time_of(text: &str) -> Option<DateTime<Utc>> {
     let time = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
     let minute = || DateTime::parse_from_str(&text.replace('Z', ":00+0000"), "%Y-%m-%dT%H:%M:%S%z");
     let day = || text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0);
@@ -216,7 +257,36 @@ mod tests {
             ("soon", None),
         ] {
             let expected = expected.map(|text| text.parse::<DateTime<Utc>>().unwrap());
-            assert_eq!(expiry_at(text), expected, "{text}");
+            assert_eq!(time_of(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_or_token_is_found_in_what_azure_shows() {
+        for (text, expected) in [
+            ("aGk=", Some("aGk=")),
+            ("sv=1&sig=x", Some("sv=1&sig=x")),
+            ("?sv=1&sig=x", Some("?sv=1&sig=x")),
+            (
+                "https://acc.blob.core.windows.net/c?sv=1&sig=x",
+                Some("sv=1&sig=x"),
+            ),
+            (
+                "DefaultEndpointsProtocol=https;AccountName=acc;AccountKey=aGk=;EndpointSuffix=core.windows.net",
+                Some("aGk="),
+            ),
+            (
+                "BlobEndpoint=https://acc.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=x",
+                Some("sv=1&sig=x"),
+            ),
+            ("https://acc.blob.core.windows.net/c", None),
+            ("BlobEndpoint=https://hunter2/;QueueEndpoint=x", None),
+            ("AccountKey=hunter2;SharedAccessSignature=sig=x", None),
+        ] {
+            let found = secret_in(text);
+            assert_eq!(found.as_deref().ok(), expected, "{text}");
+            let error = found.err().unwrap_or_default();
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 
@@ -226,10 +296,15 @@ mod tests {
             let error = with_key(MicrosoftAzureBuilder::new(), text).err().unwrap();
             assert!(!error.contains("hunter2"), "{error}");
         }
-        let token = "?sv=2023-11-03&se=2026-11-30T02%3A00%3A00Z&sr=c&sp=rcl&sig=aGk%3D";
-        let (_, expiry) = with_key(MicrosoftAzureBuilder::new(), token).unwrap();
-        assert_eq!(expiry, Some("2026-11-30T02:00:00Z".parse().unwrap()));
-        let (_, expiry) = with_key(MicrosoftAzureBuilder::new(), "aGk=").unwrap();
-        assert_eq!(expiry, None);
+        let token =
+            "?sv=2023-11-03&st=2026-11-29&se=2026-11-30T02%3A00%3A00Z&sr=c&sp=rcl&sig=aGk%3D";
+        let (_, validity) = with_key(MicrosoftAzureBuilder::new(), token).unwrap();
+        let expected = Validity {
+            start: Some("2026-11-29T00:00:00Z".parse().unwrap()),
+            end: Some("2026-11-30T02:00:00Z".parse().unwrap()),
+        };
+        assert_eq!(validity, expected);
+        let (_, validity) = with_key(MicrosoftAzureBuilder::new(), "aGk=").unwrap();
+        assert_eq!(validity, Validity::default());
     }
 }

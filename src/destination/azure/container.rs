@@ -14,7 +14,7 @@ use object_store::azure::AzureAuthorizer;
 use object_store::client::HttpResponse;
 use reqwest::Method;
 
-use super::account::{Account, account, account_url};
+use super::account::{Account, Validity, account, account_url};
 use crate::config::AzureSettings;
 use crate::destination::bucket::{
     Bucket, Content, Courier, Dialect, Fault, Headers, Prefix, Taken, all_removed, facts_of,
@@ -74,25 +74,32 @@ impl Container {
         answer.map_err(|fault| self.explained(fault))
     }
 
-    /// A denial of a SAS token that is over says nothing of that; what the token says does.
+    /// A denial of a SAS token that is not valid now says nothing of that; what the token says does.
     fn explained(&self, fault: Fault) -> Fault {
-        match self.account.expiry {
-            Some(expiry) if fault.kind() == DestinationErrorKind::Denied => {
-                after_expiry(fault, expiry, Utc::now())
-            }
-            _ => fault,
+        if fault.kind() == DestinationErrorKind::Denied {
+            outside_validity(fault, self.account.validity, Utc::now())
+        } else {
+            fault
         }
     }
 }
 
-fn after_expiry(fault: Fault, expiry: DateTime<Utc>, now: DateTime<Utc>) -> Fault {
-    if expiry > now {
-        return fault;
-    }
-    let message = format!(
-        "the SAS token expired at {} ({fault})\nhint: get a new token",
-        expiry.format("%Y-%m-%d %H:%M UTC")
-    );
+fn outside_validity(fault: Fault, validity: Validity, now: DateTime<Utc>) -> Fault {
+    let shown = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M UTC");
+    let message = match validity {
+        Validity { end: Some(end), .. } if end <= now => format!(
+            "the SAS token expired at {} ({fault})\nhint: get a new token",
+            shown(end)
+        ),
+        Validity {
+            start: Some(start), ..
+        } if start > now => format!(
+            "the SAS token is not valid before {} ({fault})\n\
+             hint: wait until then, get a token without a start, or check the clock of this machine",
+            shown(start)
+        ),
+        _ => return fault,
+    };
     Fault::Judged(DestinationErrorKind::Denied, message)
 }
 
@@ -179,6 +186,10 @@ impl Bucket for Container {
         all_removed(keys.iter().map(remove).collect()).await
     }
 
+    fn credentials_end(&self) -> Option<DateTime<Utc>> {
+        self.account.validity.end
+    }
+
     fn place(&self) -> ProbedPlace {
         ProbedPlace::Azure
     }
@@ -189,17 +200,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_denial_of_a_token_that_is_over_says_so() {
+    fn a_denial_of_a_token_that_is_not_valid_now_says_so() {
         let now: DateTime<Utc> = "2026-11-30T02:00:00Z".parse().unwrap();
         let denied = || Fault::Judged(DestinationErrorKind::Denied, "HTTP 403".to_owned());
-        let later = after_expiry(denied(), now + TimeDelta::hours(1), now);
-        assert_eq!(later, denied());
-        let over = after_expiry(denied(), now - TimeDelta::hours(1), now);
-        let text = over.while_doing("put az://c/k".to_owned()).to_string();
-        assert_eq!(
-            text,
-            "cannot put az://c/k: the SAS token expired at 2026-11-30 01:00 UTC (HTTP 403)\n\
-             hint: get a new token"
-        );
+        let hour = |hours| Some(now + TimeDelta::hours(hours));
+        for (start, end, expected) in [
+            (None, None, "HTTP 403"),
+            (hour(-2), hour(1), "HTTP 403"),
+            (
+                hour(-2),
+                hour(-1),
+                "the SAS token expired at 2026-11-30 01:00 UTC (HTTP 403)\nhint: get a new token",
+            ),
+            (
+                hour(1),
+                hour(2),
+                "the SAS token is not valid before 2026-11-30 03:00 UTC (HTTP 403)\n\
+                 hint: wait until then, get a token without a start, or check the clock of this machine",
+            ),
+        ] {
+            let fault = outside_validity(denied(), Validity { start, end }, now);
+            let text = fault.while_doing("put az://c/k".to_owned()).to_string();
+            assert_eq!(text, format!("cannot put az://c/k: {expected}"));
+        }
     }
 }

@@ -130,9 +130,10 @@ impl Courier {
             _ => Some(443),
         });
         let is_store = host == self.host && port == self.port;
+        let dialect = is_store.then_some(self.dialect);
         let secrets = secrets_of(&request);
         let answer = client.execute(request).await;
-        let answer = answer.map_err(|error| unreachable(&host, &error))?;
+        let answer = answer.map_err(|error| unreachable((&host, dialect), &error))?;
         if is_store {
             self.note_clock(&answer);
         }
@@ -141,13 +142,15 @@ impl Courier {
         }
         let status = answer.status().as_u16();
         let code = header(&answer, "x-ms-error-code").map(str::to_owned);
+        let location = header(&answer, "location").map(str::to_owned);
         // What of it cannot be read is not reported.
         let body = read(answer.into_body(), LONGEST_REFUSAL).await;
         let body = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
         // A store can repeat what it was sent.
         let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
         let body = mask(&body, &secrets);
-        let refusal = Refusal::read((self.dialect, status), code.as_deref(), &body);
+        let refusal = Refusal::read((self.dialect, status), code.as_deref(), &body)
+            .redirecting(location.as_deref());
         Err(Fault::Refused(if is_store {
             refusal
         } else {
@@ -202,7 +205,7 @@ pub(in crate::destination) async fn read(
     use futures::StreamExt as _;
     let (mut bytes, mut chunks) = (Vec::new(), body.bytes_stream());
     while let Some(chunk) = chunks.next().await {
-        bytes.extend_from_slice(&chunk.map_err(|error| unreachable("the store", &error))?);
+        bytes.extend_from_slice(&chunk.map_err(|error| unreachable(("the store", None), &error))?);
         if bytes.len() > limit {
             break;
         }
@@ -210,12 +213,14 @@ pub(in crate::destination) async fn read(
     Ok(bytes)
 }
 
-fn unreachable(host: &str, error: &HttpError) -> Fault {
+/// Of a host that gave no answer; `dialect` is that of the store, where the host is the store's.
+fn unreachable((host, dialect): (&str, Option<Dialect>), error: &HttpError) -> Fault {
     if error.kind() == HttpErrorKind::Timeout {
         return Fault::silence(host);
     }
     let why = innermost(error);
-    Fault::Unreachable(format!("no answer from {host}: {why}"))
+    let way = dialect.map_or("", |dialect| dialect.way_to_reach(&why));
+    Fault::Unreachable(format!("no answer from {host}: {why}"), way)
 }
 
 /// The last cause of an error: the client's own words begin with the address, which the sentence has already.

@@ -26,22 +26,54 @@ impl Dialect {
             Self::Azure => of_azure(code),
             Self::Google => of_google(code),
         };
-        let is_full = code.contains("Quota") || code.contains("StorageFull");
-        found.or_else(|| is_full.then_some((Full, FULL)))
+        let has = |words: &[&str]| words.iter().any(|word| code.contains(word));
+        found
+            .or_else(|| has(&["Quota", "StorageFull"]).then_some((Full, FULL)))
+            .or_else(|| has(&["PreconditionFailed", "AlreadyExists"]).then_some((Exists, "")))
     }
 
-    /// What a status means where no code says it.
-    pub(super) fn meaning_of_status(self, status: u16) -> (DestinationErrorKind, &'static str) {
+    /// What a status means where no code says it: there is none, or it is not known.
+    pub(super) fn meaning_of_status(
+        self,
+        status: u16,
+        has_code: bool,
+    ) -> (DestinationErrorKind, &'static str) {
         match status {
             401 | 403 => (Denied, self.permissions()),
             404 => (Missing, ""),
+            // Only an answer without words can be that of a condition.
+            409 | 412 if has_code => (Denied, HELD),
             409 | 412 => (Exists, ""),
             507 => (Full, FULL),
-            408 | 429 | 500 | 502..=504 => (Unavailable, ""),
+            429 | 503 => (Unavailable, LATER),
+            408 | 500 | 502 | 504 => (Unavailable, ""),
             416 => (Damaged, ""),
             301 | 307 if self == Self::S3 => (Settings, PLACE),
-            300..=499 | 501 => (Settings, ""),
+            300..=399 => (Settings, REDIRECT),
+            400 | 405 if !has_code => (Settings, ENDPOINT),
+            400..=499 | 501 => (Settings, ""),
             _ => (Unavailable, ""),
+        }
+    }
+
+    /// The way out where no answer came from the store, for this reason, in the words of the client; empty where
+    /// none is known.
+    pub(super) fn way_to_reach(self, why: &str) -> &'static str {
+        let has = |words: &[&str]| words.iter().any(|word| why.contains(word));
+        if has(&["lookup address", "dns error", "not known", "resolution"]) {
+            match self {
+                Self::S3 => "check endpoint, region, and the name servers of this machine",
+                Self::Azure => "check account, endpoint, and the name servers of this machine",
+                Self::Google => "check endpoint, and the name servers of this machine",
+            }
+        } else if has(&["InvalidContentType"]) {
+            "the server does not speak TLS at this port: check endpoint; an address without TLS begins with http://"
+        } else if has(&["UnknownIssuer"]) {
+            "name the file with the certificate of the store's authority: ca_file"
+        } else if has(&["onnection refused"]) {
+            "check endpoint and proxy, and whether the server is running"
+        } else {
+            ""
         }
     }
 
@@ -104,6 +136,17 @@ impl Dialect {
 }
 
 const FULL: &str = "free space there, or raise the quota";
+/// The way out where something other than a store answers.
+pub(super) const ENDPOINT: &str =
+    "check endpoint and proxy, and whether the address begins with http:// or https://";
+
+/// The way out where the store refuses a put for the object's state, and no object is there.
+pub(super) const HELD: &str =
+    "see whether a lease, a hold or a policy of the store forbids it, and run again";
+
+const LATER: &str = "try again later: too many requests, or an outage there";
+const REDIRECT: &str = "set endpoint to the store's own address: a redirect is not followed";
+const ACCOUNT: &str = "enable it in the account's settings; see whether its bill is paid";
 const CLOCK: &str = "set the clock of this machine (timedatectl status), or that of the store";
 const PLACE: &str = "set region and endpoint to those of the bucket";
 
@@ -118,6 +161,8 @@ fn of_s3(code: &str) -> Option<(DestinationErrorKind, &'static str)> {
         "SignatureDoesNotMatch" => (Denied, "check the secret key, and the region"),
         "NoSuchBucket" => (Missing, "make the bucket, or correct url"),
         "NoSuchKey" | "NoSuchVersion" => (Missing, ""),
+        "ConditionalRequestConflict" => (Exists, ""),
+        "OperationAborted" => (Unavailable, LATER),
         "BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" => (Damaged, ""),
         "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraint" => {
             (Settings, PLACE)
@@ -130,7 +175,7 @@ fn of_azure(code: &str) -> Option<(DestinationErrorKind, &'static str)> {
     Some(match code {
         "AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation" => (
             Denied,
-            "check account, the account key or SAS token, and the clock of this machine",
+            "check account and the clock of this machine, and copy the account key or SAS token again, all of it",
         ),
         "AuthorizationFailure" => (
             Denied,
@@ -151,7 +196,11 @@ fn of_azure(code: &str) -> Option<(DestinationErrorKind, &'static str)> {
             Denied,
             "the account allows no key: write credentials = \"instance\" or \"web-identity\"",
         ),
-        "AccountIsDisabled" | "ContainerDisabled" | "PublicAccessNotPermitted" => (Denied, ""),
+        "AccountIsDisabled" | "ContainerDisabled" => (Denied, ACCOUNT),
+        "PublicAccessNotPermitted" => (Denied, ""),
+        "InvalidUri" | "InvalidResourceName" | "OutOfRangeInput" => {
+            (Settings, "check account, endpoint, path_style and url")
+        }
         "BlobArchived" => (
             Denied,
             "move it to another tier: the archive cannot be read",
@@ -160,7 +209,9 @@ fn of_azure(code: &str) -> Option<(DestinationErrorKind, &'static str)> {
         "ContainerNotFound" | "ContainerBeingDeleted" => {
             (Missing, "make the container, or correct url")
         }
-        "BlobNotFound" | "ResourceNotFound" => (Missing, ""),
+        "BlobNotFound" => (Missing, ""),
+        "ResourceNotFound" => (Missing, "check account, endpoint, path_style and url"),
+        "ServerBusy" => (Unavailable, LATER),
         "BlobAlreadyExists" | "ConditionNotMet" | "UnauthorizedBlobOverwrite" => (Exists, ""),
         "Md5Mismatch" | "Crc64Mismatch" => (Damaged, ""),
         "AccountBeingCreated" => (Unavailable, ""),
@@ -179,7 +230,7 @@ fn of_google(code: &str) -> Option<(DestinationErrorKind, &'static str)> {
             Denied,
             "check that the service account's key was not removed, and the clock of this machine",
         ),
-        "AccountProblem" | "UserProjectAccountProblem" => (Denied, ""),
+        "AccountProblem" | "UserProjectAccountProblem" => (Denied, ACCOUNT),
         "RetentionPolicyNotMet" | "ObjectUnderActiveHold" => (Denied, KEPT),
         "NoSuchBucket" => (Missing, "make the bucket, or correct url"),
         "NoSuchKey" => (Missing, ""),
@@ -208,6 +259,10 @@ mod tests {
             (Dialect::Azure, "ContainerBeingDeleted", Some(Missing)),
             (Dialect::Azure, "Md5Mismatch", Some(Damaged)),
             (Dialect::Azure, "NoSuchBucket", None),
+            (Dialect::Azure, "LeaseIdMissing", None),
+            (Dialect::S3, "PreconditionFailed", Some(Exists)),
+            (Dialect::S3, "ConditionalRequestConflict", Some(Exists)),
+            (Dialect::Google, "PreconditionFailed", Some(Exists)),
             (Dialect::Google, "NoSuchBucket", Some(Missing)),
             (Dialect::Google, "RetentionPolicyNotMet", Some(Denied)),
             (Dialect::Google, "BadDigest", Some(Damaged)),
@@ -215,19 +270,56 @@ mod tests {
             let found = dialect.meaning(code).map(|(kind, _)| kind);
             assert_eq!(found, expected, "{dialect:?} {code}");
         }
-        for (dialect, status, expected) in [
-            (Dialect::S3, 403, Denied),
-            (Dialect::Azure, 409, Exists),
-            (Dialect::Google, 412, Exists),
-            (Dialect::Google, 401, Denied),
-            (Dialect::Azure, 503, Unavailable),
-            (Dialect::Azure, 400, Settings),
+        for (dialect, (status, has_code), expected) in [
+            (Dialect::S3, (403, false), (Denied, "s3:PutObject")),
+            (Dialect::Azure, (409, false), (Exists, "")),
+            (Dialect::Azure, (409, true), (Denied, "a lease")),
+            (Dialect::Google, (412, false), (Exists, "")),
+            (Dialect::Google, (412, true), (Denied, "a policy")),
+            (Dialect::Google, (401, false), (Denied, "Object Creator")),
+            (Dialect::Azure, (503, true), (Unavailable, "later")),
+            (Dialect::S3, (429, false), (Unavailable, "later")),
+            (Dialect::Azure, (400, false), (Settings, "http://")),
+            (Dialect::Azure, (400, true), (Settings, "")),
+            (Dialect::Azure, (302, false), (Settings, "redirect")),
+            (Dialect::S3, (301, false), (Settings, "region")),
         ] {
-            assert_eq!(
-                dialect.meaning_of_status(status).0,
-                expected,
-                "{dialect:?} {status}"
-            );
+            let (kind, way) = dialect.meaning_of_status(status, has_code);
+            assert_eq!(kind, expected.0, "{dialect:?} {status}");
+            assert!(way.contains(expected.1), "{dialect:?} {status}: {way}");
+            assert_eq!(way.is_empty(), expected.1.is_empty(), "{status}: {way}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_gives_no_answer_has_a_way_out() {
+        for (dialect, why, expected) in [
+            (
+                Dialect::Azure,
+                "failed to lookup address information: Name or service not known",
+                "account",
+            ),
+            (
+                Dialect::S3,
+                "failed to lookup address information: Temporary failure in name resolution",
+                "region",
+            ),
+            (
+                Dialect::Google,
+                "received corrupt message of type InvalidContentType",
+                "http://",
+            ),
+            (
+                Dialect::S3,
+                "invalid peer certificate: UnknownIssuer",
+                "ca_file",
+            ),
+            (Dialect::S3, "Connection refused (os error 111)", "endpoint"),
+            (Dialect::S3, "connection reset by peer", ""),
+        ] {
+            let way = dialect.way_to_reach(why);
+            assert!(way.contains(expected), "{why}: {way}");
+            assert_eq!(way.is_empty(), expected.is_empty(), "{why}: {way}");
         }
     }
 }

@@ -84,7 +84,7 @@ pub(in crate::destination) fn facts_of(answer: &HttpResponse) -> Result<ObjectFa
     let modified = modified.and_then(|text| DateTime::parse_from_rfc2822(text).ok());
     let (Some(bytes), Some(modified)) = (bytes, modified) else {
         return Err(Fault::damaged(
-            "the store says neither length nor time of the object",
+            "the answer has no length or no time of the object (Content-Length, Last-Modified)",
         ));
     };
     Ok(ObjectFacts {

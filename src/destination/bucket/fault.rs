@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, ENDPOINT, HELD};
 use crate::destination::error::{DestinationError, DestinationErrorKind};
 use crate::destination::pauses::Passing;
 use crate::display::{self, joined_lines};
@@ -16,9 +16,9 @@ pub(in crate::destination) enum Fault {
     /// The store refused it.
     #[error("{0}")]
     Refused(Refusal),
-    /// No answer came, or only a part of one.
+    /// No answer came, only a part of one, or not the store's; with the way out, which can be empty.
     #[error("{0}")]
-    Unreachable(String),
+    Unreachable(String, &'static str),
     /// No answer came within the time that one may take.
     #[error("{0}")]
     Silent(String),
@@ -40,6 +40,8 @@ pub(in crate::destination) struct Refusal {
     message: Option<String>,
     /// The host, where it is not the store's: it has the credentials.
     issuer: Option<String>,
+    /// Where the answer redirects to.
+    redirect: Option<String>,
 }
 
 impl Refusal {
@@ -59,6 +61,17 @@ impl Refusal {
                 Dialect::S3 | Dialect::Google => message,
             }),
             issuer: None,
+            redirect: None,
+        }
+    }
+
+    /// The same, with the address in the answer's header `location`, of which only scheme, host and port are shown.
+    pub(super) fn redirecting(self, location: Option<&str>) -> Self {
+        let url = location.and_then(|text| text.parse::<reqwest::Url>().ok());
+        let url = url.filter(|url| url.host_str().is_some() && (300..400).contains(&self.status));
+        Self {
+            redirect: url.map(|url| url.origin().ascii_serialization()),
+            ..self
         }
     }
 
@@ -85,6 +98,7 @@ impl Refusal {
             code: is_code(code).then(|| code.to_owned()),
             message: Some(message.to_owned()),
             issuer: None,
+            redirect: None,
         })
     }
 
@@ -104,6 +118,10 @@ impl Refusal {
             (status, true) => format!("HTTP {status}"),
             (status, false) => format!("HTTP {status}, {said}"),
         };
+        let said = match &self.redirect {
+            Some(address) => format!("{said}: a redirect to {address}"),
+            None => said,
+        };
         match &self.issuer {
             Some(host) => format!("{host} gives no credentials: {said}"),
             None => said,
@@ -112,7 +130,8 @@ impl Refusal {
 
     /// Its kind, and the way out.
     fn meaning(&self) -> (DestinationErrorKind, &'static str) {
-        let of_status = self.dialect.meaning_of_status(self.status);
+        let has_code = self.code.is_some();
+        let of_status = self.dialect.meaning_of_status(self.status, has_code);
         if self.issuer.is_some() {
             return match of_status.0 {
                 DestinationErrorKind::Unavailable => of_status,
@@ -204,17 +223,27 @@ impl Fault {
             one = cause.source();
         }
         let text = with_causes(error);
-        match Refusal::of_deletion(&text) {
-            Some(refusal) => Self::Refused(refusal),
-            None => Self::Unreachable(text),
+        if let Some(refusal) = Refusal::of_deletion(&text) {
+            return Self::Refused(refusal);
         }
+        if text.contains("Got invalid list response") {
+            let message = "the answer is no listing of a store, or only a part of one";
+            return Self::Unreachable(message.to_owned(), ENDPOINT);
+        }
+        // The name of the library's module says nothing to an operator.
+        let named = text.strip_prefix("Generic ");
+        let own_words = named.and_then(|rest| rest.split_once(" error: "));
+        Self::Unreachable(
+            own_words.map_or_else(|| text.clone(), |(_, why)| why.to_owned()),
+            "",
+        )
     }
 
     /// Whether the same request may succeed later.
     pub(in crate::destination) fn passing(&self) -> Passing {
         match self {
             Self::Refused(refusal) if refusal.may_pass() => Passing::Soon,
-            Self::Unreachable(_) => Passing::Soon,
+            Self::Unreachable(..) => Passing::Soon,
             Self::Silent(_) => Passing::Silence,
             Self::Refused(_) | Self::Judged(..) => Passing::Never,
         }
@@ -224,7 +253,7 @@ impl Fault {
     pub(in crate::destination) fn kind(&self) -> DestinationErrorKind {
         match self {
             Self::Refused(refusal) => refusal.kind(),
-            Self::Unreachable(_) | Self::Silent(_) => DestinationErrorKind::Unavailable,
+            Self::Unreachable(..) | Self::Silent(_) => DestinationErrorKind::Unavailable,
             Self::Judged(kind, _) => *kind,
         }
     }
@@ -234,11 +263,31 @@ impl Fault {
         matches!(self, Self::Refused(refusal) if refusal.kind() == DestinationErrorKind::Exists)
     }
 
+    /// Whether a put was refused for the state of what it would replace: another attempt, after a look, may tell
+    /// more.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if matches!(refusal.status, 409 | 412))
+            || self.is_condition()
+    }
+
+    /// The fault of a put whose condition did not hold although nothing is there.
+    pub(super) fn without_object(self) -> Self {
+        if self.is_condition() {
+            let message = format!(
+                "the store says that an object is there, and has none ({self})\nhint: {HELD}"
+            );
+            Self::Judged(DestinationErrorKind::Unavailable, message)
+        } else {
+            self
+        }
+    }
+
     /// The error, with what was being done.
     pub(in crate::destination) fn while_doing(self, doing: String) -> DestinationError {
         let hint = match &self {
             Self::Refused(refusal) => refusal.meaning().1,
-            Self::Unreachable(_) | Self::Silent(_) | Self::Judged(..) => "",
+            Self::Unreachable(_, way) => *way,
+            Self::Silent(_) | Self::Judged(..) => "",
         };
         self.with_hint(doing, hint)
     }
@@ -293,12 +342,14 @@ mod tests {
             (404, "NoSuchKey", Missing, false, ""),
             (409, "ConditionalRequestConflict", Exists, false, ""),
             (412, "PreconditionFailed", Exists, false, ""),
+            (409, "LeaseIdMissing", Denied, false, "a lease"),
+            (412, "Other", Denied, false, "a lease"),
             (403, "QuotaExceeded", Full, false, "quota"),
             (507, "XMinioStorageFull", Full, false, "quota"),
             (507, "", Full, false, "quota"),
-            (503, "SlowDown", Unavailable, true, ""),
+            (503, "SlowDown", Unavailable, true, "later"),
             (500, "InternalError", Unavailable, true, ""),
-            (429, "", Unavailable, true, ""),
+            (429, "", Unavailable, true, "later"),
             (400, "BadDigest", Damaged, true, ""),
             (416, "InvalidRange", Damaged, false, ""),
             (301, "PermanentRedirect", Settings, false, "region"),
@@ -345,6 +396,72 @@ mod tests {
         let refusal = Refusal::of_deletion(said).unwrap();
         assert_eq!(refusal.to_string(), "AccessDenied: no right");
         assert_eq!(refusal.kind(), DestinationErrorKind::Denied);
+    }
+
+    #[test]
+    fn a_redirect_names_where_it_leads_to() {
+        for (status, location, shown) in [
+            (
+                302,
+                Some("https://portal.example.org:8443/login?t=hunter2"),
+                "HTTP 302: a redirect to https://portal.example.org:8443",
+            ),
+            (302, Some("/login"), "HTTP 302"),
+            (307, None, "HTTP 307"),
+            (403, Some("https://portal.example.org/"), "HTTP 403"),
+        ] {
+            let refusal = Refusal::read((Dialect::Azure, status), None, "");
+            assert_eq!(refusal.redirecting(location).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_condition_that_fails_for_no_object_is_another_fault() {
+        let refused =
+            |status, code| Fault::Refused(Refusal::read((Dialect::Azure, status), code, ""));
+        for (status, code, kind, is_conflict) in [
+            (412, None, DestinationErrorKind::Unavailable, true),
+            (
+                409,
+                Some("BlobAlreadyExists"),
+                DestinationErrorKind::Unavailable,
+                true,
+            ),
+            (
+                409,
+                Some("LeaseIdMissing"),
+                DestinationErrorKind::Denied,
+                true,
+            ),
+            (403, None, DestinationErrorKind::Denied, false),
+        ] {
+            let fault = refused(status, code);
+            assert_eq!(fault.is_conflict(), is_conflict, "{status} {code:?}");
+            let fault = fault.without_object();
+            assert_eq!(fault.kind(), kind, "{status} {code:?}");
+            assert!(
+                fault
+                    .while_doing("put k".to_owned())
+                    .to_string()
+                    .contains("\nhint: ")
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_library_says_is_said_in_other_words() {
+        for (text, expected, way) in [
+            (
+                "Generic MicrosoftAzure error: Got invalid list response: unexpected `Event::Eof`",
+                "the answer is no listing of a store, or only a part of one",
+                ENDPOINT,
+            ),
+            ("Generic GCS error: no token", "no token", ""),
+            ("no token", "no token", ""),
+        ] {
+            let fault = Fault::of(&std::io::Error::other(text));
+            assert_eq!(fault, Fault::Unreachable(expected.to_owned(), way));
+        }
     }
 
     #[test]

@@ -52,7 +52,24 @@ pub(super) fn store(
         // The library asks the metadata service where gcloud has left no credentials for the user.
         GoogleCredentials::Instance => builder,
     };
-    builder.build().map_err(|error| with_causes(&error))
+    builder.build().map_err(|error| match settings.credentials {
+        GoogleCredentials::Instance => with_causes(&error),
+        // The library shows where in the key it stopped.
+        GoogleCredentials::Key(_) => incomplete("private_key"),
+        GoogleCredentials::Environment => {
+            "the file of GOOGLE_APPLICATION_CREDENTIALS is not complete: a part of it is missing or cut off\n\
+             hint: copy it again, all of it, or make a new key"
+                .to_owned()
+        }
+    })
+}
+
+/// A key that lacks something, or has only a part of it.
+fn incomplete(field: &str) -> String {
+    format!(
+        "the key of the service account is not complete: {field} is missing or cut off\n\
+         hint: copy the file again, all of it, or make a new key"
+    )
 }
 
 /// Whether a text is a file of credentials of one of these types. No error shows it.
@@ -60,6 +77,16 @@ fn check(text: &str, types: &[&str]) -> Result<(), String> {
     let document: Option<serde_json::Value> = serde_json::from_str(text).ok();
     let kind = document.as_ref().and_then(|one| one["type"].as_str());
     match kind {
+        Some("service_account") if types.contains(&"service_account") => {
+            let field = |name: &str| document.as_ref().and_then(|one| one[name].as_str());
+            let private_key = field("private_key").unwrap_or_default().trim_end();
+            let is_whole = private_key.starts_with("-----BEGIN ") && private_key.ends_with("-----");
+            match (is_whole, field("client_email")) {
+                (false, _) => Err(incomplete("private_key")),
+                (true, None) => Err(incomplete("client_email")),
+                (true, Some(_)) => Ok(()),
+            }
+        }
         Some(kind) if types.contains(&kind) => Ok(()),
         Some("external_account") => Err(
             "credentials of another provider (external_account) are not supported\n\
@@ -79,7 +106,22 @@ mod tests {
     #[test]
     fn what_is_no_key_is_refused_unseen() {
         for (text, expected) in [
-            (r#"{"type":"service_account"}"#, None),
+            (
+                r#"{"type":"service_account","client_email":"a@b","private_key":"-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n"}"#,
+                None,
+            ),
+            (
+                r#"{"type":"service_account","client_email":"a@b","private_key":"-----BEGIN PRIVATE KEY-----\nhunter2"}"#,
+                Some("private_key is missing or cut off"),
+            ),
+            (
+                r#"{"type":"service_account","client_email":"a@b"}"#,
+                Some("private_key is missing or cut off"),
+            ),
+            (
+                r#"{"type":"service_account","private_key":"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----"}"#,
+                Some("client_email is missing"),
+            ),
             (
                 r#"{"type":"external_account","x":"hunter2"}"#,
                 Some("another provider"),

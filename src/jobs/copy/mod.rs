@@ -5,6 +5,7 @@
 //! journal (`repository/copy_journal.rs`), by which retention leaves the backup alone and the next run goes on.
 
 mod due;
+mod ending;
 mod local;
 mod memory;
 mod objects;
@@ -14,6 +15,7 @@ mod pins;
 mod prune_own;
 mod read_back;
 mod recipients;
+mod restore_text;
 mod retention;
 mod seal;
 mod source;
@@ -34,10 +36,9 @@ use super::run::Run;
 use super::target::BackupDirectory;
 use crate::config::{Destination, DestinationSettings, Job, Plan};
 use crate::copies::{
-    CLOCK_TOLERANCE, Catalogue, Copy, CopyName, ManifestCache, Place, RESTORE_TEXT, Signer, layout,
-    read_catalogue,
+    CLOCK_TOLERANCE, Catalogue, Copy, CopyName, ManifestCache, Place, Signer, read_catalogue,
 };
-use crate::destination::{self, DestinationError, DestinationErrorKind, ObjectFacts, Store};
+use crate::destination::{self, DestinationError, DestinationErrorKind, Store};
 use crate::display::{counted, rough_span, size};
 use crate::policy::{CopyState, ignores_conditions};
 use crate::recipient::Recipient;
@@ -49,6 +50,7 @@ use due::Visit;
 use local::Local;
 use memory::Memory;
 use pins::Pins;
+use restore_text::{RESTORE_TEXT_NAME, put_restore_text};
 use retention::Retention;
 
 pub(super) use memory::is_contested;
@@ -396,28 +398,19 @@ async fn look(
     link: &Link,
     report: &mut CopyReport,
 ) -> Result<Catalogue, JobError> {
-    run.wait_for(prepare(&link.destination)).await??;
+    let name = &link.destination.name;
+    let store = &*link.destination.store;
+    let end = store.credentials_end();
+    let ending = end.and_then(|end| ending::warning(name, end, Utc::now()));
+    report.warnings.extend(ending);
+    let denial = run.wait_for(put_restore_text(store)).await??;
+    report.warnings.extend(denial.map(|error| {
+        format!("{RESTORE_TEXT_NAME}, by which others can restore, is not at {name}: {error}")
+    }));
     let (there, warning) = read(run, request, link).await?;
     report.warnings.extend(warning);
-    let name = &link.destination.name;
     report.warnings.extend(unexpected(&there, name));
     Ok(there)
-}
-
-/// Makes sure that what is put now will count, and that whoever finds it can restore.
-async fn prepare(destination: &OpenDestination) -> Result<(), JobError> {
-    let store = &*destination.store;
-    let text = layout::restore_text();
-    // Where puts are not atomic, a killed one leaves a part, which another one completes.
-    let is_whole = |found: ObjectFacts| found.bytes >= RESTORE_TEXT.len() as u64;
-    if !store.head(&text).await?.is_some_and(is_whole) {
-        match store.put_new(&text, RESTORE_TEXT.into()).await {
-            // Another host was faster, or has an older text.
-            Err(error) if error.kind == DestinationErrorKind::Exists => {}
-            put => drop(put?),
-        }
-    }
-    Ok(())
 }
 
 /// What the destination has by the signatures of this host, and of those that the operator has adopted; with a

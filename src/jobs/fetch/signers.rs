@@ -79,7 +79,7 @@ pub fn signer_lines(signers: &[SignerThere]) -> String {
 /// Who has signed, and the way to find out whether to trust them; `why` is what this is the answer to.
 pub fn untrusted(why: &str, signers: &[SignerThere]) -> String {
     format!(
-        "{why}; signed there has\n{}\n\
+        "{why}; copies there are signed by\n{}\n\
          hint: compare the fingerprint with the printed key sheet, or with\n\
          `pgbackupd key show` on the host; then add --signer and the fingerprint.\n\
          --any-signer trusts whoever can write there",

@@ -1,6 +1,6 @@
 //! What a check shows: a row for each thing that was checked, with its result and what that means.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -13,6 +13,9 @@ use crate::display::{size, span};
 
 /// So far the clocks of a host and a store may be apart.
 const CLOCK: TimeDelta = TimeDelta::minutes(5);
+
+/// Credentials that end sooner are shown.
+const CREDENTIALS: TimeDelta = TimeDelta::days(14);
 
 /// What was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -40,6 +43,8 @@ pub enum Check {
     Lifecycle,
     /// The store's clock against ours.
     Clock,
+    /// When the credentials end.
+    Credentials,
     /// Whether something is mounted there.
     Mount,
     /// Whether directories can be synced.
@@ -65,6 +70,7 @@ impl Check {
             Self::ObjectLock => "Object Lock",
             Self::Lifecycle => "lifecycle",
             Self::Clock => "clock",
+            Self::Credentials => "credentials",
             Self::Mount => "mount",
             Self::Sync => "sync",
             Self::Space => "free space",
@@ -176,6 +182,14 @@ pub fn judge(probed: &Probed, circumstances: &Circumstances) -> Assessment {
         rows,
         reach: reach(probed, circumstances),
     }
+}
+
+/// Of credentials that end soon; none where they do not, or have ended.
+pub fn ending_credentials(end: DateTime<Utc>, now: DateTime<Utc>) -> Option<CheckedRow> {
+    let is_soon = end > now && end - now < CREDENTIALS;
+    let until = format!("until {}", end.format("%Y-%m-%d %H:%M UTC"));
+    let meaning = "copies fail from then on: get a new token";
+    is_soon.then(|| row(Check::Credentials, Level::Attention, (&until, meaning)))
 }
 
 /// Something without which the destination cannot be used.
@@ -366,11 +380,19 @@ fn clock(ahead: i64) -> CheckedRow {
     let shown = span(apart.to_std().unwrap_or_default());
     let direction = if ahead < 0 { "behind" } else { "ahead" };
     if apart > CLOCK {
-        let meaning = "manifests with a date after the store's clock do not count: set the clock";
+        // Copies that are dated after the store has them do not count.
+        let meaning = if ahead < 0 {
+            format!(
+                "this machine's clock is {shown} ahead of the store's: no copy can be made; \
+                 `timedatectl` shows whether it is synchronised"
+            )
+        } else {
+            format!("this machine's clock is {shown} behind the store's: set the one that is wrong")
+        };
         row(
             Check::Clock,
             Level::Attention,
-            (&format!("{shown} {direction}"), meaning),
+            (&format!("store {shown} {direction}"), meaning),
         )
     } else {
         row(Check::Clock, Level::Fine, ("agrees", ""))

@@ -1,6 +1,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use super::*;
 use crate::policy::retention::Rules;
 
@@ -421,5 +423,46 @@ fn the_longest_rule_is_in_days() {
         ),
     ] {
         assert_eq!(longest_days(&rules(one)), expected);
+    }
+}
+
+#[test]
+fn it_is_said_whose_clock_is_ahead() {
+    for (ahead, result, meaning) in [
+        (Some(300), "agrees", ""),
+        (
+            Some(3600),
+            "store 1 hour ahead",
+            "this machine's clock is 1 hour behind the store's",
+        ),
+        (
+            Some(-3600),
+            "store 1 hour behind",
+            "this machine's clock is 1 hour ahead of the store's: no copy can be made",
+        ),
+    ] {
+        let circumstances = Circumstances {
+            clock_ahead: ahead,
+            ..Circumstances::default()
+        };
+        let rows = judge(&probed(bucket()), &circumstances).rows;
+        let clock = rows.iter().find(|row| row.check == Check::Clock).unwrap();
+        assert_eq!(clock.result, result);
+        assert!(clock.meaning.contains(meaning), "{}", clock.meaning);
+    }
+}
+
+#[test]
+fn credentials_that_end_within_two_weeks_are_shown() {
+    let now: DateTime<Utc> = "2026-11-30T02:00:00Z".parse().unwrap();
+    for (days, expected) in [
+        (-1, None),
+        (0, None),
+        (1, Some("until 2026-12-01 02:00 UTC")),
+        (14, None),
+    ] {
+        let row = ending_credentials(now + TimeDelta::days(days), now);
+        let result = row.as_ref().map(|row| row.result.as_str());
+        assert_eq!(result, expected, "{days}");
     }
 }
