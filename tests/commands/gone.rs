@@ -308,7 +308,7 @@ fn a_lost_manifest_is_named_everywhere_and_keeps_what_is_older() {
         for all in ["--all", "--latest", "--older-than=1 day"] {
             let verify = operator.run(&["verify", all]);
             assert!(
-                verify.code == 65 && verify.stdout.contains(&told),
+                verify.code == 65 && verify.words().contains(&told),
                 "{all}: {verify}"
             );
         }
@@ -379,7 +379,7 @@ fn a_state_that_is_hit_keeps_its_backup_and_counts_as_pinned_until_somebody_says
             "it is pinned now, in case it was, until you run `pgbackupd unpin {}/{name}`",
             operator.backups().display()
         );
-        assert!(verify.stdout.contains(&note), "{verify}");
+        assert!(verify.words().contains(&note), "{verify}");
         assert_well(&operator);
         let list = operator.run(&["list"]);
         assert!(
