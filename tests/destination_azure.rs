@@ -192,7 +192,7 @@ fn a_backup_goes_to_azure_and_comes_back_on_a_bare_machine() {
     let endpoint = format!("http://127.0.0.1:{}", server.port());
     let url = format!("az://{CONTAINER}/db");
     let settings = [("endpoint", endpoint.as_str()), ("account", ACCOUNT)];
-    let token = sas_token("rcl", Utc::now() + TimeDelta::hours(1));
+    let token = sas_token("rcl", Utc::now() + TimeDelta::days(30));
     let journey = Journey::to(&url, &settings, token.as_bytes());
     journey.there_and_back(&[
         ("AZURE_STORAGE_SERVICE_ENDPOINT", &endpoint),

@@ -370,7 +370,11 @@ fn what_an_sftp_server_refuses_is_said_in_its_own_words_with_the_way_out() {
             69,
             "cannot be looked at: the server says \"Permission denied\"",
         ),
-        ("lstat", 69, "no copy can be made: the server says"),
+        (
+            "lstat",
+            69,
+            "no copy can be made: each put begins with a look",
+        ),
         (
             "mkdir",
             69,

@@ -114,7 +114,7 @@ async fn free_key<S: Store + ?Sized>(
                     let why = attempt::<()>(Err(error))?;
                     return Ok(Err(match why {
                         Attempt::Refused(why) => Attempt::Refused(format!(
-                            "each put begins with a look at what is there (HEAD), which is refused: {why}"
+                            "each put begins with a look at what is there, which is refused: {why}"
                         )),
                         why => why,
                     }));
