@@ -247,9 +247,9 @@ fn an_archive_that_pg_restore_cannot_read_is_only_damaged_if_its_bytes_are() {
     let output = operator.run(&["verify"]);
     assert_eq!(output.code, 69, "{output}");
     assert!(
-        output.stdout.contains("unsupported version (1.16)")
+        output.words().contains("unsupported version (1.16)")
             && output
-                .stdout
+                .words()
                 .contains("but its files are those that were written"),
         "{output}"
     );

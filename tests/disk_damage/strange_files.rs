@@ -269,12 +269,12 @@ fn a_missing_file_and_one_too_many_are_found() {
     for (suffix, damage) in [
         (
             "globals.gz",
-            format!("{name}.globals.gz: cannot read: No such file or directory (os error 2)\n"),
+            format!("{name}.globals.gz: cannot read: No such file or directory (os error 2)"),
         ),
         (
             "census.gz",
             "its census cannot be used: cannot read the census: No such file or directory (os \
-             error 2)\n"
+             error 2)"
                 .to_owned(),
         ),
     ] {
