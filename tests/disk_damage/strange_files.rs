@@ -299,8 +299,8 @@ fn a_missing_file_and_one_too_many_are_found() {
     let output = operator.run(&["verify", &name]);
     assert_eq!(output.code, 65, "{output}");
     assert_eq!(
-        output.stdout,
-        format!("{name}: DAMAGED: its dump: cannot read: No such file or directory (os error 2)\n")
+        output.words(),
+        format!("{name}: DAMAGED: its dump: cannot read: No such file or directory (os error 2)")
     );
 }
 
