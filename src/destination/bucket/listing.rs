@@ -1,5 +1,5 @@
 //! Pages of listings, before `object_store` reads them: it gives up on a whole listing where one name is none that it
-//! knows, and asks for ever where a page leads to itself. Whoever may add an object could so keep everybody from
+//! knows, and asks without end where a page leads to itself. Whoever may add an object could so keep everybody from
 //! reading. Pure.
 
 use std::borrow::Cow;
